@@ -244,9 +244,7 @@ def reply_from_json(data: dict[str, Any]) -> Reply:
     """The inverse of `reply_to_json`. Raises KeyError, TypeError or ValueError on data that is not a reply."""
     fields = dict(data)
     commands = tuple(
-        CommandReply(
-            **{**command, **{k: _bytes_from_json(command[k]) for k in ("stdout", "stderr") if k in command}}
-        )
+        CommandReply(**{**command, **{k: _bytes_from_json(command[k]) for k in ("stdout", "stderr") if k in command}})
         for command in fields.pop("commands", ())
     )
     headers = tuple((str(name), str(value)) for name, value in fields.pop("headers", ()))
