@@ -74,13 +74,12 @@ def validate(
     except pydantic.ValidationError as error:
         details = error.errors(include_url=False)
     problems = [_Problem(detail, locate(model, node, _owner(detail))) for detail in details]
-    chosen = _without_echoes(_choose(problems, 0))
-    speaker = _Speaker(node, file, describe)
-    found = sorted((speaker.diagnostic(problem) for problem in chosen), key=lambda d: (d.line, d.column))
-    if len(found) > MAX_DIAGNOSTICS:
-        last = found[MAX_DIAGNOSTICS - 1]
-        more = f"{len(found) - MAX_DIAGNOSTICS + 1} more problems are not shown."
-        found[MAX_DIAGNOSTICS - 1 :] = [Diagnostic(file, last.line, last.column, last.end_column, "", more)]
+    chosen = sorted(_choose(problems, 0), key=lambda problem: _start(_span(problem)))
+    shown = chosen if len(chosen) <= MAX_DIAGNOSTICS else chosen[: MAX_DIAGNOSTICS - 1]
+    found = [_diagnostic(problem, file, describe(problem.place.path)) for problem in _without_echoes(shown)]
+    if len(shown) < len(chosen):
+        span = _span(chosen[len(shown)])
+        found.append(Diagnostic.at(span, file, f"{len(chosen) - len(shown)} more problems are not shown."))
     return None, found
 
 
@@ -99,7 +98,17 @@ class _Problem:
     @property
     def name(self) -> str:
         """Return the parameter that is missing or unknown."""
-        return str(self.detail["loc"][-1])
+        return str(self.detail["loc"][-1]) if self.detail["loc"] else ""
+
+    @property
+    def context(self) -> dict[str, str]:
+        """Return pydantic's own words about the error."""
+        return {key: str(value) for key, value in self.detail.get("ctx", {}).items()}
+
+    @property
+    def discriminator(self) -> str:
+        """Return the parameter that chooses a branch."""
+        return self.context["discriminator"].strip("'")
 
 
 def _owner(detail: ErrorDetails) -> Path:
@@ -144,47 +153,41 @@ def _without_echoes(problems: list[_Problem]) -> list[_Problem]:
     return [p for p in problems if not (p.kind == "missing" and (p.place.path, p.name) in misspelt)]
 
 
-class _Speaker:
-    """Says what is wrong in plain words."""
+def _start(span: Span) -> tuple[int, int]:
+    return span.line, span.column
 
-    def __init__(self, root: Node, file: str, describe: Describe) -> None:
-        self._root = root
-        self._file = file
-        self._describe = describe
 
-    def diagnostic(self, problem: _Problem) -> Diagnostic:
-        """Return one problem as a sentence at its place."""
-        place = problem.place
-        where = self._describe(place.path)
-        match problem.kind:
-            case "missing":
-                span, message = place.node.span, f"{where} needs '{problem.name}'."
-                hint = _glued(place.node, problem.name)
-            case "union_tag_not_found":
-                name = problem.detail["ctx"]["discriminator"].strip("'")
-                span, message, hint = place.node.span, f"{where} needs '{name}'.", _glued(place.node, name)
-            case "extra_forbidden":
-                span, message, hint = self._unknown(problem, where)
-            case "union_tag_invalid":
-                span, message, hint = self._tag(problem, where)
-            case _:
-                said, hint = _unfit(problem)
-                span, message = _value_span(place), f"{where}: {said}"
-        return Diagnostic.at(span, self._file, message, hint=hint, where=where)
+def _span(problem: _Problem) -> Span:
+    """Return the place to point at: a key that is unknown or unfit, a value, or what lacks something."""
+    node = problem.place.node
+    if problem.kind == "extra_forbidden" and isinstance(node, Map) and problem.name in node.entries:
+        return node.entries[problem.name].key.span
+    if problem.kind == "union_tag_invalid":
+        return (node.child(problem.discriminator) or node).span
+    return (problem.place.key or node).span
 
-    def _unknown(self, problem: _Problem, where: str) -> tuple[Span, str, str]:
-        owner, name = problem.place.node, problem.name
-        entry = owner.entries.get(name) if isinstance(owner, Map) else None
-        hint = _glued(owner, name.partition(":")[0]) or did_you_mean(name, parameters_of(problem.place))
-        return (entry.key if entry else owner).span, f"{where} has no parameter '{shorten(name)}'.", hint
 
-    def _tag(self, problem: _Problem, where: str) -> tuple[Span, str, str]:
-        context = problem.detail["ctx"]
-        discriminator, tag = context["discriminator"].strip("'"), str(context["tag"])
-        choices = _quoted_words(context["expected_tags"])
-        node = problem.place.node.child(discriminator) or problem.place.node
-        message = f"{where}: there is no {discriminator} '{shorten(tag)}'; expected {_one_of(choices)}."
-        return node.span, message, did_you_mean(tag, choices)
+def _diagnostic(problem: _Problem, file: str, where: str) -> Diagnostic:
+    """Say one problem in plain words."""
+    place, name = problem.place, problem.name
+    match problem.kind:
+        case "missing":
+            message, hint = f"{where} needs '{name}'.", _glued(place.node, name)
+        case "union_tag_not_found":
+            name = problem.discriminator
+            message, hint = f"{where} needs '{name}'.", _glued(place.node, name)
+        case "extra_forbidden":
+            message = f"{where} has no parameter '{shorten(name)}'."
+            hint = _glued(place.node, name.partition(":")[0]) or did_you_mean(name, parameters_of(place))
+        case "union_tag_invalid":
+            tag, choices = problem.context["tag"], _quoted_words(problem.context["expected_tags"])
+            expected = f"expected {_one_of(choices)}"
+            message = f"{where}: there is no {problem.discriminator} '{shorten(tag)}'; {expected}."
+            hint = did_you_mean(tag, choices)
+        case _:
+            said, hint = _unfit(problem)
+            message = f"{where}: {said}"
+    return Diagnostic.at(_span(problem), file, message, hint=hint, where=where)
 
 
 def _glued(owner: Node, name: str) -> str:
@@ -192,10 +195,6 @@ def _glued(owner: Node, name: str) -> str:
     entries = owner.entries.values() if isinstance(owner, Map) else ()
     glued = any(key.text.startswith(f"{name}:") and not key.quoted and value.plain() is None for key, value in entries)
     return f"A space is needed after '{shorten(name)}:'." if glued else ""
-
-
-def _value_span(place: Place) -> Span:
-    return place.key.span if place.key is not None else place.node.span
 
 
 def _unfit(problem: _Problem) -> tuple[str, str]:
@@ -228,9 +227,9 @@ def _scalar_hint(node: Scalar, said: str, choices: list[str]) -> str:
 
 def _expectation(problem: _Problem) -> str:
     """Return `expected …`, or the words of whoever raised the error."""
-    kind, context = problem.kind, problem.detail.get("ctx", {})
+    kind, context = problem.kind, problem.context
     if kind in _RAISED:
-        return str(context.get("error", problem.detail["msg"]))
+        return context.get("error", problem.detail["msg"])
     if kind not in _KNOWN:
         return problem.detail["msg"]
     if kind in ("literal_error", "enum"):
@@ -243,7 +242,7 @@ def _expectation(problem: _Problem) -> str:
 def _choices(problem: _Problem) -> list[str]:
     if problem.kind not in ("literal_error", "enum"):
         return []
-    return choices_of(problem.place) or _quoted_words(problem.detail.get("ctx", {}).get("expected", ""))
+    return choices_of(problem.place) or _quoted_words(problem.context.get("expected", ""))
 
 
 def _one_of(choices: list[str]) -> str:

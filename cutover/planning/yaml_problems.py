@@ -26,7 +26,10 @@ _NO_LIST = Problem("A list cannot start on this line.", "Start '- ' on a line of
 _PROBLEMS: tuple[tuple[str, Problem], ...] = (
     ("mapping values are not allowed", _UNEXPECTED_COLON),
     ("sequence entries are not allowed", _NO_LIST),
-    ("expected '-' indicator", Problem("Expected the list's next '- ' here.", "Check the indentation.")),
+    (
+        "expected '-' indicator|block collection|block sequence",
+        Problem("Expected the list's next '- ' here.", "Check the indentation."),
+    ),
     ("mapping keys are not allowed", Problem("A '?' is not expected here.", _QUOTE)),
     ("could not find expected ':'", Problem("Expected 'key: value' here.", "Check for a ':' left out.")),
     ("',' or '[]}]'", Problem("Expected a ',' or the closing bracket here.")),
@@ -50,8 +53,8 @@ _PROBLEMS: tuple[tuple[str, Problem], ...] = (
 )
 
 
-def explain(problem: str, text: str, column: int) -> Problem:
-    """Say what the parser's `problem` means at this column (from 1) of the line `text`."""
+def explain(problem: str, context: str, text: str, column: int) -> Problem:
+    """Say what the parser's `problem`, met in `context`, means at this column (from 1) of the line `text`."""
     before, char = text[: column - 1], text[column - 1 : column]
     if char == "{" and before.endswith("$"):
         return Problem("'${' starts a mapping here, because it is not quoted.", 'Quote the text: "${…}".')
@@ -60,6 +63,6 @@ def explain(problem: str, text: str, column: int) -> Problem:
             return Problem("A tab cannot indent.", "Use spaces.")
         return Problem(f"A value cannot start with '{char}'.", _QUOTE)
     for expression, found in _PROBLEMS:
-        if re.search(expression, problem):
+        if re.search(expression, f"{problem} {context}"):
             return found
     return Problem(f"This is not YAML: {problem or 'it cannot be read'}.")

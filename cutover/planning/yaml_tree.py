@@ -255,7 +255,7 @@ class _Builder:
                 self.stop(at, f"The '{char}' that opens here is never closed.")
             if "quoted" in (error.context or ""):
                 line, column = context
-        problem = explain(error.problem or "", self.lines[line - 1], column)
+        problem = explain(error.problem or "", error.context or "", self.lines[line - 1], column)
         opening = Span(*context, *context) if context[0] != line else None
         self.stop(Span(line, column, line, column), problem.message, problem.hint, opening)
 
