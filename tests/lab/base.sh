@@ -21,16 +21,24 @@ install -d -m 2770 -g cutover /var/lib/cutover && : >/var/lib/cutover/claim
 # --- systemd: only what is named here starts ----------------------------------------------------------------------------
 # (/etc/systemd/system is opaque: what the machine has enabled for itself is not enabled in the hosts.)
 cd /etc/systemd/system
-ln -s /lib/systemd/system/multi-user.target default.target
+ln -s /etc/systemd/system/lab.target default.target
 ln -s /lib/systemd/system/ssh.service sshd.service
 mkdir multi-user.target.wants
 ln -s /lib/systemd/system/ssh.service multi-user.target.wants/ssh.service
-ln -s /etc/systemd/system/lab-ready.service multi-user.target.wants/lab-ready.service
 
+# Everything that boots, and then a word to the lab that it has.
+cat >lab.target <<'UNIT'
+[Unit]
+Description=A host of the lab
+Requires=multi-user.target
+Wants=lab-ready.service
+After=multi-user.target
+AllowIsolate=yes
+UNIT
 cat >lab-ready.service <<'UNIT'
 [Unit]
 Description=Tell the lab that this host has booted
-After=ssh.service systemd-user-sessions.service
+After=multi-user.target
 
 [Service]
 Type=oneshot

@@ -114,6 +114,10 @@ class LabHost:
     def is_active(self, unit: str) -> bool:
         return self.systemctl("is-active", unit, check=False) == "active"
 
+    def drop_ssh_sessions(self) -> None:
+        """End every ssh session that this host serves, as an sshd that dies would; new ones can be made."""
+        self.run(["pkill", "-KILL", "-f", r"^sshd: [a-z]+( \[priv\]|@)"], check=False)
+
     def state(self) -> str:
         """off, booting, up or frozen."""
         freezer = cgroup_dir(self.name) / "cgroup.freeze"

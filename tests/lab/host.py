@@ -14,6 +14,7 @@ from tests.lab.place import FILES, LabError, cgroup_dir, host_dir, is_mounted, n
 from tests.lab.topology import HOSTS
 
 DISK_SIZE = "512m"
+READY_WAIT = 60.0
 HOMES = {"root": "/root", "deploy": "/home/deploy", "nosudo": "/home/nosudo"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,14 +77,14 @@ def is_ready(name: str) -> bool:
     return pid is not None and os.path.exists(f"/proc/{pid}/root/run/lab-ready")
 
 
-def wait_ready(names: Iterable[str], timeout: float = 60.0) -> None:
+def wait_ready(names: Iterable[str]) -> None:
     waiting = list(names)
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: not [name for name in waiting if not is_ready(name)], timeout)
+        wait_until(lambda: not [name for name in waiting if not is_ready(name)], READY_WAIT)
         return
     late = [name for name in waiting if not is_ready(name)]
     log = (run_dir() / "log" / late[0]).read_text(errors="replace")[-2000:] if late else ""
-    raise LabError(f"not booted after {timeout:.0f} s: {', '.join(late)}; the first one's log ends:\n{log}")
+    raise LabError(f"not booted after {READY_WAIT:.0f} s: {', '.join(late)}; the first one's log ends:\n{log}")
 
 
 def wait_until(true: Callable[[], bool], timeout: float) -> None:

@@ -1,5 +1,6 @@
 """A web app of one sentence: which host answered. For the lab's web hosts."""
 
+import os
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,4 +23,7 @@ class Answer(BaseHTTPRequestHandler):
         """The journal need not hold every request."""
 
 
-ThreadingHTTPServer(("0.0.0.0", 3000), Answer).serve_forever()
+with ThreadingHTTPServer(("0.0.0.0", 3000), Answer) as server:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+    server.serve_forever()

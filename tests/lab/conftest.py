@@ -1,0 +1,3 @@
+from tests.lab.fixtures import fresh_lab, lab
+
+__all__ = ["fresh_lab", "lab"]

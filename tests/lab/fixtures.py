@@ -1,0 +1,42 @@
+"""The lab for pytest. A conftest imports from here what its tests use.
+
+As root on Debian a lab that cannot start is a failure of the tests that need it; elsewhere they are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.lab import Lab, why_not
+
+# Another test session may have the lab; that one is waited for.
+SESSION_WAIT = 900.0
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The whole lab, up, for this session alone. One that was up already is used, and stays up."""
+    if reason := why_not():
+        pytest.skip(reason)
+    lab = Lab()
+    with lab.locked(wait=SESSION_WAIT):
+        was_up = lab.is_up()
+        lab.up()
+        try:
+            if was_up:
+                lab.reset()
+            yield lab
+        finally:
+            if not was_up:
+                lab.down()
+
+
+@pytest.fixture
+def fresh_lab(lab: Lab) -> Iterator[Lab]:
+    """The lab for a test that disturbs it: hosts and links are put back afterwards. (Others may use `lab`.)"""
+    try:
+        yield lab
+    finally:
+        lab.reset()
