@@ -1,0 +1,57 @@
+"""What the parts of one engine start share."""
+
+from dataclasses import dataclass, field
+
+from cutover.engine.record import Record
+from cutover.model.effects import Effect, Reply
+from cutover.model.plan import Plan
+from cutover.ports import Clock, World
+
+
+class GoingBack(Exception):
+    """The run turned round while this step was on its way."""
+
+
+class Fenced(Exception):
+    """Another engine took over a host: this one must not act any more."""
+
+
+class StepFailed(Exception):
+    """A step did not do what it should; the message is the sentence for the commander."""
+
+
+class InDoubt(Exception):
+    """Nobody can tell whether a step was done; the message is what is known."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One engine start: the plan, the world, and the record of what is decided."""
+
+    plan: Plan
+    world: World
+    clock: Clock
+    record: Record
+    run: str
+    owner: str
+    answers: dict[str, str] = field(default_factory=dict)
+
+    async def read(self, effect: Effect) -> Reply:
+        """Ask the world something. What was decided before is durable first."""
+        await self.record.commit()
+        return await self.world.perform(effect)
+
+    def going_back(self) -> bool:
+        """Whether the run is on its way back, or ended."""
+        return self.record.state.status not in ("preparing", "running", "held")
+
+    async def gate(self, back: bool) -> None:
+        """Wait here while the run is held. Raises GoingBack when a forward step meets a run that turned round."""
+        state = self.record.state
+        while True:
+            if not back and self.going_back():
+                raise GoingBack
+            if state.status == ("going_back" if back else "running"):
+                return
+            await self.record.commit()
+            await self.record.changed.wait()

@@ -1,0 +1,271 @@
+"""One step forward: recover what was open, prove the preconditions, then stage by stage; or its way back."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from typing import Any
+
+from cutover.engine.acting import Acting
+from cutover.engine.context import Context, Fenced, GoingBack, InDoubt, StepFailed
+from cutover.engine.polling import Polling, read_check
+from cutover.engine.questions import Answer, Choice, Question, Questions
+from cutover.model.effects import effect_to_json, reply_from_json, reply_to_json
+from cutover.model.kind import Act, Acts, Ask, Check, Cross, Poll, Stage
+from cutover.model.plan import Step
+from cutover.model.verdict import Verdict
+
+GO_BACK = Choice("back", "aborts the run and walks the way back", takes="shown by `cutover plan`")
+
+
+class Walking:
+    """Walks single steps, forward and back."""
+
+    def __init__(self, context: Context, questions: Questions) -> None:
+        """`context` of this engine start."""
+        self._context = context
+        self._record = context.record
+        self._questions = questions
+        self._acting = Acting(context)
+        self._polling = Polling(context)
+
+    async def forward(self, step: Step) -> None:
+        """Bring a step to done or skipped, asking whenever it cannot go on. Raises GoingBack or Fenced."""
+        while self._record.state.step(step.name).status not in ("done", "skipped"):
+            try:
+                await self._attempt(step)
+            except StepFailed as problem:
+                self._record.move_step(step.name, "fail", str(problem))
+                await self._ask_what_now(step, "failed", str(problem))
+            except InDoubt as problem:
+                self._record.move_step(step.name, "doubt", str(problem))
+                await self._ask_what_now(step, "in_doubt", str(problem))
+
+    async def _attempt(self, step: Step) -> None:
+        self._record.move_step(step.name, "check")
+        open_acts = [act for act in step.acts if self._record.state.act(step.name, act.key).touched]
+        await _together(self._acting.find_out(step, act) for act in open_acts)
+        if not step.acts or any(self._to_do(step, act) for act in step.acts):
+            await self._prove(step)
+        self._record.move_step(step.name, "act")
+        for stage in step.stages:
+            await self._walk(step, stage)
+        self._record.move_step(step.name, "finish")
+
+    def _to_do(self, step: Step, act: Act) -> bool:
+        return self._record.state.act(step.name, act.key).status != "done"
+
+    async def _prove(self, step: Step) -> None:
+        """Every precondition again, at the moment of acting."""
+        checks = [check for check in step.checks if check.host not in self._record.state.excluded]
+        verdicts = await asyncio.gather(*(read_check(self._context, check) for check in checks))
+        for check, (reply, verdict) in zip(checks, verdicts, strict=True):
+            self._record.decide(
+                "check.verdict",
+                step.name,
+                host=check.host,
+                key=check.key,
+                title=check.title,
+                finding=verdict.finding,
+                because=verdict.because,
+                effect=effect_to_json(check.effect),
+                reply=reply_to_json(reply),
+            )
+        found = [(check, verdict) for check, (_, verdict) in zip(checks, verdicts, strict=True) if not verdict.passed]
+        stops = [verdict.because for check, verdict in found if check.red == "stop"]
+        if stops:
+            raise StepFailed("; ".join(stops))
+        for check, verdict in found:
+            await self._ask_about_check(step, check, verdict)
+
+    async def _ask_about_check(self, step: Step, check: Check, verdict: Verdict) -> None:
+        answer = await self._questions.ask(
+            Question(
+                base=f"{step.name}.check.{check.key}",
+                step=step.name,
+                about="check",
+                what=f"{check.title}: {verdict.because}. Go on all the same?",
+                choices=(Choice("go", "goes on without it"), Choice("retry", "reads it again"), GO_BACK),
+            )
+        )
+        if answer.choice == "retry":
+            raise StepFailed(verdict.because)
+        self._turn_back_if(answer)
+
+    async def _walk(self, step: Step, stage: Stage) -> None:
+        match stage:
+            case Acts(acts=acts):
+                await _together(self._acting.settle(step, act) for act in acts)
+            case Poll():
+                await self._context.gate(back=False)
+                await self._polling.until_passed(step, stage)
+            case Ask():
+                await self._ask(step, stage)
+            case Cross():
+                await self._cross(step, stage)
+
+    async def _ask(self, step: Step, stage: Ask) -> None:
+        base = f"{step.name}.{stage.key}"
+        if any(
+            answer.get("base") == base and answer["choice"] != "back" for answer in self._record.state.answers.values()
+        ):
+            return
+        go = self._word() if stage.typed else "go"
+        arms = sorted(stage.arms)
+        does = "goes on" + (f", and passes the {' and the '.join(arms)} point ahead if all is green" if arms else "")
+        answer = await self._questions.ask(
+            Question(
+                base=base,
+                step=step.name,
+                about="ask",
+                what=stage.question,
+                choices=(Choice(go, does), GO_BACK),
+                silence=stage.silence,
+                until=stage.until,
+                extra={"typed": stage.typed, "arms": arms},
+            )
+        )
+        self._turn_back_if(answer)
+
+    async def _cross(self, step: Step, stage: Cross) -> None:
+        """Over a point of no return: armed and all green, or a person's typed go."""
+        if stage.point in self._record.state.step(step.name).crossed:
+            return
+        others = [name for name in self._record.state.questions]
+        if stage.point in self._record.state.armed and not others:
+            why = "armed by a go given ahead, and every guard is green now"
+        else:
+            answer = await self._ask_to_cross(step, stage, others)
+            self._turn_back_if(answer)
+            why = f"{answer.actor} typed {answer.choice}"
+        await self._context.gate(back=False)
+        self._record.decide("point.crossed", step.name, point=stage.point, why=why)
+        await self._record.commit()
+
+    async def _ask_to_cross(self, step: Step, stage: Cross, others: list[str]) -> Answer:
+        after = {
+            "soft": "data is handed over; going back is lossless only while nobody else has written on the new side",
+            "hard": "work nobody can take back reaches the new side; there is no lossless way back after it",
+        }[stage.point]
+        known = [f"still open: {', '.join(others)}"] if others else []
+        return await self._questions.ask(
+            Question(
+                base=f"point.{stage.point}",
+                step=step.name,
+                about="point",
+                what=f"Over the {stage.point} point of no return? From here on {after}.",
+                choices=(Choice(self._word(), f"passes the {stage.point} point", loses=after), GO_BACK),
+                known=known,
+                extra={"typed": True, "point": stage.point},
+            )
+        )
+
+    def _word(self) -> str:
+        return f"go-{self._context.run}"
+
+    async def _ask_what_now(self, step: Step, about: str, because: str) -> None:
+        """Stop and ask, with the evidence. Nothing else begins while this is open."""
+        choices = [Choice("retry", "looks first, and acts again only on what is found not done")]
+        if about == "in_doubt":
+            choices.append(Choice("done", "records it as done on your word", needs_reason=True))
+            choices.append(Choice("not-done", "records it as not done on your word, and acts again", needs_reason=True))
+        choices.append(Choice("skip", "goes on without this step", loses="what it would have done", needs_reason=True))
+        if "hard" not in self._record.state.crossed:
+            choices.append(GO_BACK)
+        owner = [f"answers for it: {step.owner}"] if step.owner else []
+        answer = await self._questions.ask(
+            Question(
+                base=f"{step.name}.{about}",
+                step=step.name,
+                about="failed" if about == "failed" else "in_doubt",
+                what=f"{step.name} {'failed' if about == 'failed' else 'is in doubt'}: {because}",
+                known=[*self._evidence(step), *owner],
+                choices=choices,
+            )
+        )
+        self._turn_back_if(answer)
+        if answer.choice == "skip":
+            self._record.move_step(step.name, "skip", answer.reason, answer.actor)
+        elif answer.choice in ("done", "not-done"):
+            self._on_a_persons_word(step, answer)
+
+    def _on_a_persons_word(self, step: Step, answer: Answer) -> None:
+        found = "done" if answer.choice == "done" else "not_done"
+        for act in step.acts:
+            if self._record.state.act(step.name, act.key).status in ("begun", "unknown"):
+                because = f"{answer.actor} says so: {answer.reason}"
+                self._record.decide(
+                    "act.probed", step.name, host=act.host, actor=answer.actor, key=act.key, done=found, because=because
+                )
+
+    def _evidence(self, step: Step) -> list[str]:
+        acts = self._record.state.step(step.name).acts.values()
+        return [f"{act.title}: {act.status.replace('_', ' ')}" for act in acts if act.touched and act.title]
+
+    def _turn_back_if(self, answer: Answer) -> None:
+        if answer.choice != "back":
+            return
+        if not self._context.going_back():
+            self._record.move_run("go_back", answer.reason or f"{answer.actor} chose to go back", answer.actor)
+        raise GoingBack
+
+    async def back(self, step: Step) -> None:
+        """Take a step back, act by act in reverse; a failing undo holds and asks like any other."""
+        while self._record.state.step(step.name).status != "undone":
+            try:
+                await self._take_back(step)
+            except StepFailed as problem:
+                self._record.move_step(step.name, "fail", str(problem))
+                await self._ask_about_undo(step, str(problem))
+            except InDoubt as problem:
+                self._record.move_step(step.name, "doubt", str(problem))
+                await self._ask_about_undo(step, str(problem))
+
+    async def _take_back(self, step: Step) -> None:
+        if self._record.state.step(step.name).status != "undoing":
+            self._record.move_step(step.name, "undo")
+        for stage in reversed(step.stages):
+            if isinstance(stage, Acts):
+                await _together(self._take_back_act(step, act) for act in reversed(stage.acts))
+        self._record.move_step(step.name, "finish")
+
+    async def _take_back_act(self, step: Step, act: Act) -> None:
+        state = self._record.state.act(step.name, act.key)
+        if not state.touched or act.undo is None or act.host in self._record.state.excluded:
+            return
+        if state.status in ("begun", "unknown"):  # it must have come to rest before it is taken back
+            await self._acting.find_out(step, act)
+        before = reply_from_json(state.before) if state.before else None
+        undo = act.undo(before)
+        if undo is not None:
+            await self._acting.settle(step, replace(undo, key=f"{act.key}.undo", undo=None), back=True)
+
+    async def _ask_about_undo(self, step: Step, because: str) -> None:
+        answer = await self._questions.ask(
+            Question(
+                base=f"{step.name}.undo",
+                step=step.name,
+                about="undo",
+                what=f"taking {step.name} back failed: {because}",
+                known=self._evidence(step),
+                choices=(
+                    Choice("retry", "looks first, and undoes again what is found not undone"),
+                    Choice("leave", "leaves it as it is and lists it as outstanding", needs_reason=True),
+                ),
+            ),
+            back=True,
+        )
+        if answer.choice == "leave":
+            self._record.move_step(step.name, "skip", answer.reason, answer.actor, outstanding=True)
+
+
+async def _together(coroutines: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Run all to their end, then raise the worst: nothing is cancelled in the middle of an act."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    problems = [result for result in results if isinstance(result, BaseException)]
+    if problems:
+        raise min(problems, key=_rank)
+
+
+def _rank(problem: BaseException) -> int:
+    order = (Fenced, GoingBack, InDoubt, StepFailed)
+    return next((place for place, cls in enumerate(order, 1) if isinstance(problem, cls)), 0)
