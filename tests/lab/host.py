@@ -15,6 +15,7 @@ from tests.lab.topology import HOSTS
 
 DISK_SIZE = "512m"
 READY_WAIT = 60.0
+INOTIFY_PER_HOST = 5
 HOMES = {"root": "/root", "deploy": "/home/deploy", "nosudo": "/home/nosudo"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -105,6 +106,33 @@ def wipe(name: str) -> None:
     disk = host_dir(name)
     if is_mounted(disk):
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def remove(name: str) -> None:
+    """Make a host that is off one that was never on."""
+    wipe(name)
+    with contextlib.suppress(FileNotFoundError):
+        host_dir(name).rmdir()
+
+
+def check_room(hosts: int) -> None:
+    """A host takes some inotify instances, of which root has few; without them services fail in odd ways."""
+    setting = "fs.inotify.max_user_instances"
+    limit = int(Path("/proc/sys", *setting.split(".")).read_text())
+    used = sum(map(_inotify_instances, Path("/proc").glob("[0-9]*")))
+    needed = used + hosts * INOTIFY_PER_HOST
+    if needed > limit:
+        raise LabError(
+            f"no room for {hosts} more hosts: {used} of {limit} inotify instances are in use; "
+            f"take another lab down, or: sysctl {setting}={needed}"
+        )
+
+
+def _inotify_instances(process: Path) -> int:
+    with contextlib.suppress(OSError):
+        if process.stat().st_uid == 0:
+            return [os.readlink(handle) for handle in (process / "fd").iterdir()].count("anon_inode:inotify")
+    return 0
 
 
 def kill_cgroup(group: Path, timeout: float = 10.0) -> None:

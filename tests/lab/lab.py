@@ -42,17 +42,27 @@ class Lab:
         if reason := why_not():
             raise LabError(reason)
         with self.locked():
-            made = self._made()
-            if not made:
-                self._destroy()  # what an `up` that was killed may have left
+            if self._made():
+                self._add(name for name in wanted if self.host(name).state() == "off")
+                return
+            self._destroy()  # what an `up` that was killed may have left
             try:
-                if not made:
-                    self._make()
-                self._power_on(name for name in wanted if self.host(name).state() == "off")
+                self._make()
+                self._power_on(wanted)
             except BaseException:
-                if not made:
-                    self._destroy()
+                self._destroy()
                 raise
+
+    def _add(self, names: Iterable[str]) -> None:
+        """Boot more hosts, or none of them."""
+        adding = list(names)
+        try:
+            self._power_on(adding)
+        except BaseException:
+            for name in adding:
+                machinery.power_off(name)
+                machinery.remove(name)
+            raise
 
     def down(self) -> None:
         with self.locked():
@@ -65,8 +75,8 @@ class Lab:
         """Put the named hosts, or all that are booted and the network, back to how they came up."""
         with self.locked():
             resetting = [LabHost(name).name for name in names] or self.booted()
-            self._power_off(resetting)
             for name in resetting:
+                machinery.power_off(name)
                 machinery.wipe(name)
             if not names:
                 network.ask(do="reset")
@@ -122,13 +132,10 @@ class Lab:
 
     def _power_on(self, names: Iterable[str]) -> None:
         starting = list(names)
+        machinery.check_room(len(starting))
         for name in starting:
             machinery.power_on(name)
         machinery.wait_ready(starting)
-
-    def _power_off(self, names: Iterable[str]) -> None:
-        for name in names:
-            machinery.power_off(name)
 
     def _destroy(self) -> None:
         """Leave nothing: processes first, then mounts, then directories."""

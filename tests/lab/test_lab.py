@@ -231,12 +231,28 @@ def test_down_leaves_nothing(small_lab: Lab) -> None:
 
 
 def test_a_failed_up_leaves_nothing(small_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.lab.host.is_ready", lambda _: False)
-    monkeypatch.setattr("tests.lab.host.READY_WAIT", 0.5)
+    monkeypatch.setattr("tests.lab.host.READY_WAIT", 0.1)
     with pytest.raises(LabError, match="not booted"):
         small_lab.up("alice")
     assert not place.run_dir().exists()
     assert not place.cgroup_dir().exists()
+
+
+def test_a_failed_up_of_more_hosts_leaves_those_that_were_up(small_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_lab.up("alice")
+    monkeypatch.setattr("tests.lab.host.READY_WAIT", 0.1)
+    with pytest.raises(LabError, match="not booted"):
+        small_lab.up("alice", "op1")
+    assert small_lab.booted() == ["alice"]
+    assert small_lab.host("alice").systemctl("is-system-running") == "running"
+    assert small_lab.host("op1").state() == "off"
+
+
+def test_no_host_boots_where_there_is_no_room(small_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.lab.host.INOTIFY_PER_HOST", 1_000_000_000)
+    with pytest.raises(LabError, match=r"no room .* sysctl fs\.inotify\.max_user_instances="):
+        small_lab.up("alice")
+    assert not place.run_dir().exists()
 
 
 def test_an_up_after_one_that_was_killed_starts_over(small_lab: Lab) -> None:
