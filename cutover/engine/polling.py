@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from cutover.engine import judging
 from cutover.engine.context import Context, GoingBack, StepFailed
@@ -66,7 +67,7 @@ class Polling:
         found = await asyncio.gather(*(read_check(self._context, check) for check in checks))
         return _worst([verdict for _, verdict in found])
 
-    def _say(self, kind: str, step: Step, poll: Poll, verdict: Verdict, **more: float) -> None:
+    def _say(self, kind: str, step: Step, poll: Poll, verdict: Verdict, **more: Any) -> None:
         at = utc_text(self._context.clock.utc())
         self._record.decide(
             kind,

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from cutover.engine.acting import Acting
+from cutover.engine.claiming import Claiming
 from cutover.engine.context import Context, Fenced, GoingBack, InDoubt, StepFailed
 from cutover.engine.polling import Polling, read_check
 from cutover.engine.questions import Answer, Choice, Question, Questions
-from cutover.model.effects import effect_to_json, reply_from_json, reply_to_json
+from cutover.errors import ClaimRefused
+from cutover.model.effects import OnHost, effect_to_json, reply_from_json, reply_to_json
 from cutover.model.kind import Act, Acts, Ask, Check, Cross, Poll, Stage
 from cutover.model.plan import Step
 from cutover.model.verdict import Verdict
@@ -27,6 +29,7 @@ class Walking:
         self._questions = questions
         self._acting = Acting(context)
         self._polling = Polling(context)
+        self._claiming = Claiming(context)
 
     async def forward(self, step: Step) -> None:
         """Bring a step to done or skipped, asking whenever it cannot go on. Raises GoingBack or Fenced."""
@@ -42,6 +45,7 @@ class Walking:
 
     async def _attempt(self, step: Step) -> None:
         self._record.move_step(step.name, "check")
+        await self._claim_missing(step)
         open_acts = [act for act in step.acts if self._record.state.act(step.name, act.key).touched]
         await _together(self._acting.find_out(step, act) for act in open_acts)
         if not step.acts or any(self._to_do(step, act) for act in step.acts):
@@ -50,6 +54,16 @@ class Walking:
         for stage in step.stages:
             await self._walk(step, stage)
         self._record.move_step(step.name, "finish")
+
+    async def _claim_missing(self, step: Step) -> None:
+        """Hosts that could not be reached when this engine started: one more try, now that they are needed."""
+        state = self._record.state
+        for host in sorted({act.host for act in step.acts if act.host and isinstance(act.effect, OnHost)}):
+            if host not in state.claims and host not in state.excluded:
+                try:
+                    await self._claiming.claim_missing(host)
+                except ClaimRefused as problem:
+                    raise StepFailed(str(problem)) from None
 
     def _to_do(self, step: Step, act: Act) -> bool:
         return self._record.state.act(step.name, act.key).status != "done"
@@ -130,7 +144,7 @@ class Walking:
         """Over a point of no return: armed and all green, or a person's typed go."""
         if stage.point in self._record.state.step(step.name).crossed:
             return
-        others = [name for name in self._record.state.questions]
+        others = list(self._record.state.questions)
         if stage.point in self._record.state.armed and not others:
             why = "armed by a go given ahead, and every guard is green now"
         else:

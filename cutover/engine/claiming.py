@@ -1,0 +1,84 @@
+"""Claims: the right to act on the plan's hosts, taken before anything is done and fenced by tokens."""
+
+from collections.abc import Iterable
+
+from cutover.engine import judging
+from cutover.engine.context import Context
+from cutover.errors import ClaimRefused
+from cutover.model.effects import ClaimHost, Reply
+
+TIMEOUT = 20.0
+
+
+def run_of(owner: str) -> str:
+    """The run in an owner's name `user@machine.RUN.START`; empty where it has another form."""
+    parts = owner.rsplit(".", 2)
+    return parts[1] if len(parts) == 3 else ""
+
+
+class Claiming:
+    """Takes and gives up claims for one engine start."""
+
+    def __init__(self, context: Context) -> None:
+        """`context` of this engine start."""
+        self._context = context
+        self._record = context.record
+
+    async def claim_all(self, hosts: Iterable[str], *, resumed: bool, take_over: bool) -> list[str]:
+        """Claim every host, in sorted order. Returns sentences about hosts that could not be reached (resume only).
+
+        Raises ClaimRefused, with everything claimed so far released, when another run holds a host, or when a fresh
+        run cannot claim one. A resumed run goes on without the hosts it could not reach: nothing acts there.
+        """
+        missing = []
+        for host in sorted(hosts):
+            reply = await self._claim(host, resumed=resumed, take_over=take_over)
+            if reply.outcome == "answered" and reply.token is not None:
+                self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="start")
+                continue
+            self._record.decide("claim.refused", host=host, code=reply.code, detail=reply.detail, owner=reply.owner)
+            sentence = self._sentence(host, reply)
+            if not resumed or reply.code in ("owned", "token"):
+                await self.release_all()
+                raise ClaimRefused(sentence)
+            missing.append(sentence)
+        return missing
+
+    async def claim_missing(self, host: str) -> None:
+        """Try once more to claim a host that was not reached at the start. Raises ClaimRefused."""
+        reply = await self._claim(host, resumed=True, take_over=False)
+        if reply.outcome != "answered" or reply.token is None:
+            raise ClaimRefused(self._sentence(host, reply))
+        self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="retry")
+
+    async def release_all(self) -> None:
+        """Give every claim back; one that cannot be given back is left, and said."""
+        for host, token in sorted(self._record.state.claims.items()):
+            reply = await self._perform(host, "release", token)
+            why = "" if reply.outcome == "answered" else judging.sentence(reply)
+            self._record.decide("claim.released", host=host, why=why)
+        await self._record.commit()
+
+    async def _claim(self, host: str, *, resumed: bool, take_over: bool) -> Reply:
+        if not resumed:
+            return await self._perform(host, "claim")
+        shown = await self._perform(host, "show")
+        if shown.outcome != "answered" or shown.token is None:
+            return shown
+        if shown.owner and run_of(shown.owner) != self._context.run and not take_over:
+            return Reply(outcome="refused", code="owned", owner=shown.owner, token=shown.token)
+        if not shown.owner:
+            return await self._perform(host, "claim")
+        return await self._perform(host, "take", shown.token + 1)
+
+    async def _perform(self, host: str, mode: str, token: int = 0) -> Reply:
+        machine = self._context.plan.hosts[host].machine_id
+        owner = self._context.owner
+        effect = ClaimHost(host=host, mode=mode, owner=owner, token=token, timeout=TIMEOUT, machine_id=machine)  # type: ignore[arg-type]
+        return await self._context.read(effect)
+
+    def _sentence(self, host: str, reply: Reply) -> str:
+        if reply.code == "owned":
+            way_out = "`cutover resume RUN --take-over` replaces an engine that is known to be dead"
+            return f"{host} is claimed by {reply.owner}; nothing was done. {way_out}"
+        return f"{host} could not be claimed: {judging.sentence(reply)}"
