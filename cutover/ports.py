@@ -49,7 +49,12 @@ class Clock(Protocol):
 
 
 class Journal(Protocol):
-    """The append-only record of one run. Exactly one process writes it."""
+    """The append-only record of one run. Exactly one process writes it.
+
+    token: the highest claim token of this engine start; every event recorded from then on carries it.
+    """
+
+    token: int
 
     def record(self, *drafts: Draft) -> None:
         """Take drafts, in order, to be written with the next commit. Nothing outside may learn of them before."""

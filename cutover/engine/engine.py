@@ -121,7 +121,7 @@ class Engine:
             problems = [str(refused)]
             if self._start.resumed:  # another run's engine is at work there: this one must not even hold
                 raise Fenced(str(refused)) from None
-        if not self._start.resumed and not problems:
+        if self.state.status == "preparing" and not problems:
             problems = await self._check_everything()
         if self.state.status == "preparing":
             if problems:

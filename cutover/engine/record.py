@@ -50,6 +50,8 @@ class Record:
         **body: Any,
     ) -> None:
         """Record one event; durable with the next `commit`."""
+        if kind == "claim.taken":
+            self._journal.token = max(self._journal.token, int(body["token"]))
         self._journal.record(Draft(kind, step, body, actor, host))
         self.state.take(kind, step, body, utc_text(self._clock.utc()), host)
         self.changed.set()

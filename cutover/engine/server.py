@@ -90,7 +90,7 @@ class Server:
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, followers: list[asyncio.Task[None]]
     ) -> None:
-        while line := await self._line(reader, writer, followers):
+        while line := await self._line(reader, followers):
             try:
                 message = unpack(line)
             except ValueError as problem:
@@ -107,9 +107,7 @@ class Server:
                 case other:
                     await _send(writer, {"type": "error", "why": f"no message has the type {other!r}"})
 
-    async def _line(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, followers: list[asyncio.Task[None]]
-    ) -> bytes:
+    async def _line(self, reader: asyncio.StreamReader, followers: list[asyncio.Task[None]]) -> bytes:
         """The next line; empty at the end of the conversation, which for a follower is the end of the server."""
         line = asyncio.ensure_future(reader.readline())
         waits: list[asyncio.Future[Any]] = [line, *followers]
