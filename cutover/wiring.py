@@ -250,7 +250,7 @@ def exit_code(state: RunState) -> ExitCode:
 
 
 def survives_logout() -> str | None:
-    """None when the engine lives on after its operator logs out; else the sentence why it would not, and the way out."""
+    """None when the engine lives on after its operator logs out; else why it would not, and the way out."""
     if platform.system() != "Linux" or not Path("/run/systemd/system").is_dir():
         return None
     kills = subprocess.run(
