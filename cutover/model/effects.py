@@ -12,10 +12,6 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-# Sealed text: pieces of plain text and references to secrets. The values are put in by the transport, at the
-# last moment; the effect, and with it the journal and every screen, only ever holds the names.
-Sealed = tuple["str | SecretRef", ...]
-
 DEFAULT_CAP = 65_536
 
 
@@ -24,6 +20,11 @@ class SecretRef:
     """The name of a secret of the runbook."""
 
     secret: str
+
+
+# Sealed text: pieces of plain text and references to secrets. The values are put in by the transport, at the
+# last moment; the effect, and with it the journal and every screen, only ever holds the names.
+Sealed = tuple[str | SecretRef, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class Source:
 class PlannedHost:
     """A host of the plan: how it is reached, and who it must be.
 
-    destination: a name for ~/.ssh/config (the inventory may override it). machine_id, host_keys: from the pins.
+    role: all its roles, joined by ", ". destination: a name for ~/.ssh/config (the inventory may override it).
+    user, port: only where the inventory gives them. machine_id, host_keys: from the pins.
     """
 
     name: str
@@ -37,6 +38,8 @@ class PlannedHost:
     machine_id: str | None = None
     host_keys: tuple[str, ...] = ()
     acted_upon: bool = False
+    user: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

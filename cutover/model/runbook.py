@@ -8,7 +8,9 @@ from pydantic import Field, StringConstraints
 from cutover.model.kind import Kind, Params
 from cutover.model.units import Duration
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name for a step, site, role or host: letters, digits, and . _ @ - inside; at most 63."""
 
 Words = Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")], ...], Field(min_length=1)]
@@ -70,12 +72,9 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class StepEntry(Params):
-    """One step: its name, its kind with parameters, and what every step may say."""
+class StepWords(Params):
+    """What every step may say beside its kind."""
 
-    name: Name
-    kind: Kind
-    place: Place
     needs: tuple[Name, ...] | None = None
     """The steps that must be done first; without it, the step before."""
     timeout: Duration = 60.0
@@ -90,8 +89,16 @@ class StepEntry(Params):
     """Why this step cannot be taken back."""
 
 
-class Runbook(Params):
-    """A whole runbook."""
+class StepEntry(StepWords):
+    """One step: its name, its kind with parameters, and what every step may say."""
+
+    name: Name
+    kind: Kind
+    place: Place
+
+
+class Head(Params):
+    """A runbook without its steps."""
 
     title: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     summary: str | None = None
@@ -102,4 +109,9 @@ class Runbook(Params):
     downtime: Downtime | None = None
     measures: dict[Name, Measure] = Field(default_factory=dict)
     announcement: Announcement | None = None
+
+
+class Runbook(Head):
+    """A whole runbook."""
+
     steps: Annotated[tuple[StepEntry, ...], Field(min_length=1)]
