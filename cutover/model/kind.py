@@ -16,9 +16,9 @@ unfolds again and matches by key what the journal says.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from cutover.model.effects import Effect, Http, OnHost, Reply
 from cutover.model.verdict import Probed, Verdict
@@ -189,6 +189,19 @@ class UnitChange:
     up: bool
     one_site_only: bool = True
     stays_down: str | None = None
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Selectors = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1)], ...],
+    BeforeValidator(_one_or_more),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""Hosts as a runbook names them, for `Scope.hosts`: one selector or a list, such as `basement.web` or [alice, dot]."""
 
 
 class Params(BaseModel):
