@@ -109,7 +109,7 @@ def verify(rows: Iterable[Row], *, run: str | None = None, head: Head | None = N
         for seq, data in rows:
             problem = chain.broken_by(seq, data)
             if problem is not None:
-                return _report(chain, _placed(problem, chain, data, rows))
+                return _report(chain, _placed(problem, chain, data, rows, head))
             if head is not None and seq == head.seq and chain.head != head.digest:
                 return _report(chain, Problem(seq, _altered(seq, head.digest, chain.head)))
             last = data
@@ -132,23 +132,26 @@ def _report(chain: Chain, problem: Problem | None) -> ChainReport:
     return ChainReport(count, chain.head or GENESIS, problem)
 
 
-def _placed(problem: Problem, chain: Chain, data: object, rest: Iterator[Row]) -> Problem:
-    """Tell which of two events was altered when a `prev` does not match: one more row shows whether the later is whole.
+def _placed(problem: Problem, chain: Chain, data: object, rest: Iterator[Row], head: Head | None) -> Problem:
+    """Tell which of two events was altered when a `prev` does not match, if anything vouches for one of them.
 
-    If the row after the later one vouches for it, the later one stands and the earlier one was altered.
+    The row behind the later one carries the hash that the later one had; the head knows the hash of one event.
     """
-    if not problem.link or chain.seq == 0 or not isinstance(data, bytes):
+    earlier, later = chain.seq, chain.seq + 1
+    if not problem.link or earlier == 0 or not isinstance(data, bytes):
         return problem
     try:
         after = next(rest, None)
     except JournalCorrupt:
         after = None
-    if after is None:
-        return Problem(chain.seq, f"{problem.sentence}: one of the two was altered")
-    vouched = isinstance(after[1], bytes) and _prev(after[1]) == digest(data)
-    if vouched:
-        return Problem(chain.seq, f"event {chain.seq} was altered: {problem.sentence}")
-    return Problem(problem.seq, f"event {problem.seq} was altered: {problem.sentence}")
+    if after is not None:
+        intact = isinstance(after[1], bytes) and _prev(after[1]) == digest(data)
+    elif head is not None and head.seq in (earlier, later):
+        intact = head == (later, digest(data))
+    else:
+        return Problem(earlier, f"{problem.sentence}: one of the two was altered")
+    altered = earlier if intact else later
+    return Problem(altered, f"event {altered} was altered: {problem.sentence}")
 
 
 def _prev(data: bytes) -> str:

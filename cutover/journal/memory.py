@@ -64,10 +64,11 @@ class MemoryJournal(Recorder):
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
         """The stored events after `after`, and those to come until the journal is closed or dead."""
         while True:
+            ended = self._failure is not None
             for event in self.events(after):
                 after = event.seq
                 yield event
-            if self._failure is not None:
+            if ended:
                 return
             await self._clock.sleep(0.05)
 

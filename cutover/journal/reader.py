@@ -40,6 +40,7 @@ class JournalReader:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._lasting = False
+        self._seen: tuple[tuple[int, int], ...] = ()
         if not path.is_file():
             raise JournalError(f"There is no journal at {visible_line(str(path))}.")
 
@@ -128,20 +129,22 @@ class JournalReader:
                 return self._connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error:
                 self.close()
-        return tuple(_stat(self._beside(suffix)) for suffix in ("", "-wal", "-shm"))
+        return self._files()
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._lasting and self._beside("-shm").exists():
+        files = self._files()
+        if self._connection is not None and (files[2][0] if self._lasting else files == self._seen):
             return self._connection
         self.close()
+        self._seen = files
         if not self.path.exists():
             raise JournalError(f"The journal {visible_line(str(self.path))} is gone.")
-        if self.path.stat().st_size == 0:  # SQLite would take it for new, and delete the -wal that has the events
+        if files[0][0] == 0:  # SQLite would take it for new, and delete the -wal that has the events
             raise JournalCorrupt(f"The journal {visible_line(str(self.path))} is empty: its content was lost.")
-        self._lasting = self._beside("-shm").exists()
+        self._lasting = files[2][0] > 0
         if self._lasting:
             self._connection = _connect(self.path, "mode=ro&readonly_shm=1")
-        elif _stat(self._beside("-wal"))[0] == 0:
+        elif files[1][0] == 0:
             self._connection = _connect(self.path, "mode=ro&immutable=1")
         else:
             self._connection = self._open_copy()
@@ -174,6 +177,10 @@ class JournalReader:
         raise JournalError(
             f"{where} was written by a newer cutover (format {version}); this version reads format {FORMAT}."
         )
+
+    def _files(self) -> tuple[tuple[int, int], ...]:
+        """Size and time of the main file, the `-wal` and the `-shm`: zeros for one that is not there."""
+        return tuple(_stat(self._beside(suffix)) for suffix in ("", "-wal", "-shm"))
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)

@@ -125,7 +125,9 @@ class SqliteJournal(Recorder):
             report = _verified(path, origin.run, accept_lost_end=accept_lost_end)
             try:
                 return cls(path, origin, clock, lock, kept, report, threaded)
-            except sqlite3.Error as problem:
+            except sqlite3.DatabaseError as problem:
+                if problem.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise _damaged(path, report.count, f"its header or pages are damaged: {problem}") from problem
                 raise _translated(path, problem) from problem
         except BaseException:
             lock.release()
@@ -306,7 +308,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
         connection.close()
-        raise JournalCorrupt(f"The header of {visible_line(str(path))} was altered: its mode is {mode}, not wal.")
+        raise JournalCorrupt(
+            f"The header of {visible_line(str(path))} was altered: its mode is {visible_line(str(mode))}, not wal."
+        )
     return connection
 
 
@@ -348,8 +352,12 @@ def _verified(path: Path, run: str, *, accept_lost_end: bool) -> ChainReport:
         return report
     if accept_lost_end and report.problem.lost_end:
         return ChainReport(report.count, report.head)
-    raise JournalCorrupt(
-        f"The journal's chain is broken: {report.problem.sentence}. Sound up to event {report.count}; "
+    raise _damaged(path, report.count, report.problem.sentence)
+
+
+def _damaged(path: Path, sound: int, sentence: str) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"The journal's chain is broken: {sentence}. Sound up to event {sound}; "
         f"the file was left as it is: {visible_line(str(path))}."
     )
 
