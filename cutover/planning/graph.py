@@ -61,10 +61,10 @@ class Before:
         """Whether it is certain which of two comes first."""
         return self.before(one, other) or self.before(other, one)
 
-    def between(self, first: str | None, second: str, some: Iterable[str]) -> bool:
-        """Whether one of `some` is certain to come after `first` (None: the start) and before `second`."""
+    def between(self, first: str | None, second: str, some: int) -> bool:
+        """Whether one of the set `some` is certain to come after `first` (None: the start) and before `second`."""
         after = -1 if first is None else self._later[first]
-        return bool(after & self._earlier[second] & self.set_of(some))
+        return bool(after & self._earlier[second] & some)
 
     def set_of(self, names: Iterable[str]) -> int:
         """Return the set of these steps."""
@@ -72,14 +72,6 @@ class Before:
         for name in names:
             bits |= self._bit[name]
         return bits
-
-    def earlier(self, name: str) -> int:
-        """Return the set of the steps that are certain to come before."""
-        return self._earlier[name]
-
-    def later(self, name: str) -> int:
-        """Return the set of the steps that are certain to come after."""
-        return self._later[name]
 
 
 def islands(needs: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:

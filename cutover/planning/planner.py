@@ -16,6 +16,8 @@ from cutover.planning.inventory import Inventory
 from cutover.planning.problems import Problems, pins_file
 from cutover.planning.step_syntax import Written
 
+SAID = "the runbook says `undo: nothing`"
+
 
 def plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
     """Make the plan. Raises Refused with all that keeps it from being one; `review` says what is unwise in it.
@@ -114,7 +116,7 @@ def _step(entry: StepEntry, written: Written, needs: tuple[str, ...], scope: Sco
         message = f"{entry.name}: {problem}."
         problems.at(written.span_of(problem.name), message, hint)
         return None
-    said = "the runbook says `undo: nothing`" if entry.undo == "nothing" else kind.claims_nothing_to_undo()
+    said = SAID if entry.undo == "nothing" else kind.claims_nothing_to_undo()
     return Step(
         name=entry.name,
         kind=kind,
