@@ -112,10 +112,10 @@ class LoopClock:
 class ScaledClock:
     """Real time, `speed` times as fast: for a demo that a person can watch, and for a world served to processes."""
 
-    def __init__(self, speed: float = 1.0, epoch: datetime | None = None) -> None:
-        """Begin at `epoch` (default: now)."""
+    def __init__(self, speed: float = 1.0, epoch: datetime | None = None, start: float = 0.0) -> None:
+        """Begin at `epoch` (default: now) and at `start` seconds."""
         self._speed = speed
-        self._start = time.monotonic()
+        self._start = time.monotonic() - start / speed
         self._epoch = epoch or datetime.now(UTC)
 
     def utc(self) -> datetime:

@@ -12,11 +12,15 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
+from cutover.errors import NoRule
 from cutover.model.effects import Command, Effect, Http, Receipt, Reply, is_reading, sealed_text
 from cutover.simulator import faults, rules, systemd, wrapper
 from cutover.simulator.call import Answer
 from cutover.simulator.faults import At, FailCommand, Fault, HttpAnswers
 from cutover.simulator.host import NEVER, Host, Unit, Visit
+
+NO_RULE = 256
+"""The exit of a command that nothing here answers: no real one has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +37,23 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitIs:
+    """A unit is up (or down) on a host, and the host can be reached."""
+
+    host: str
+    unit: str
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Url:
-    """What a URL answers: `status` while the unit is active on the host (or always, without one), else `down`."""
+    """One answer that a URL may give, when the units in `all_of` are as they should be and one of `any_of` is up."""
 
     status: int = 200
     body: str = ""
-    host: str | None = None
-    unit: str | None = None
-    down: int = 502
+    headers: tuple[tuple[str, str], ...] = ()
+    all_of: tuple[UnitIs, ...] = ()
+    any_of: tuple[UnitIs, ...] = ()
 
 
 Planned = Annotated[Fault, PlainSerializer(faults.fault_to_json), PlainValidator(faults.fault_from_json)]
@@ -48,13 +61,13 @@ Planned = Annotated[Fault, PlainSerializer(faults.fault_to_json), PlainValidator
 
 @dataclass(slots=True)
 class Fleet:
-    """The whole simulated world. urls: by exact URL; any other is answered 200 with an empty body.
+    """The whole simulated world. urls: by exact URL, the last answer that holds, or 502; any other URL is answered 200.
 
     acting: how many acting effects have come. struck: per fault (by its place), how often it has struck.
     """
 
     hosts: dict[str, Host] = field(default_factory=dict)
-    urls: dict[str, Url] = field(default_factory=dict)
+    urls: dict[str, list[Url]] = field(default_factory=dict)
     faults: list[Planned] = field(default_factory=list)
     struck: dict[int, int] = field(default_factory=dict)
     history: list[Done] = field(default_factory=list)
@@ -167,16 +180,26 @@ class Fleet:
             if fault.after <= self.now and fnmatchcase(url, fault.url):
                 self.struck[place] = self.struck.get(place, 0) + 1
                 return Reply(outcome="answered", status=fault.status) if fault.status else None
-        known = self.urls.get(url, Url())
-        host = self.hosts.get(known.host or "")
-        if host and host.silent_since(self.now) is not None:
-            return None
-        unit = systemd.find(host, known.unit) if host and known.unit else None
-        up = unit is None if not known.unit else unit is not None and unit.active == "active"
-        body = known.body.encode()[: effect.cap] if up else b""
-        return Reply(outcome="answered", status=known.status if up else known.down, body=body)
+        for known in reversed(self.urls.get(url, [Url()])):
+            if all(map(self._is, known.all_of)) and (not known.any_of or any(map(self._is, known.any_of))):
+                body = known.body.encode()[: effect.cap]
+                return Reply(outcome="answered", status=known.status, headers=known.headers, body=body)
+        return Reply(outcome="answered", status=502)
+
+    def _is(self, state: UnitIs) -> bool:
+        host = self.hosts.get(state.host)
+        unit = systemd.find(host, state.unit) if host else None
+        up = host is not None and host.silent_since(self.now) is None and unit is not None and unit.active == "active"
+        return up == state.up
 
     def _run(self, host: Host, receipt: Receipt | None, command: Command, now: float) -> Answer:
+        try:
+            return self._answer(host, receipt, command, now)
+        except NoRule as problem:
+            # It is the caller's to raise, and no other's who happens to let time go on.
+            return Answer(NO_RULE, stderr=str(problem))
+
+    def _answer(self, host: Host, receipt: Receipt | None, command: Command, now: float) -> Answer:
         line = " ".join(command.argv)
         if receipt:
             self.history.append(Done(now, host.name, wrapper.receipt_key(receipt), command.argv))
@@ -257,8 +280,9 @@ class Fleet:
     def copy(self) -> "Fleet":
         """A deep copy: the two go on apart."""
         hosts = {name: host.copy() for name, host in self.hosts.items()}
+        urls = {url: list(known) for url, known in self.urls.items()}
         return replace(
-            self, hosts=hosts, urls=dict(self.urls), faults=list(self.faults), struck=dict(self.struck),
+            self, hosts=hosts, urls=urls, faults=list(self.faults), struck=dict(self.struck),
             history=list(self.history), _agenda=[], _place={},
         )  # fmt: skip
 

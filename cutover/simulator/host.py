@@ -52,6 +52,10 @@ class Unit:
     enabled: bool = False
     installable: bool = True
     oneshot: bool = False
+    description: str = ""
+    required_by: str = ""
+    bound_by: str = ""
+    consists_of: str = ""
     triggers: str = ""
     every: float = 0.0
     restart: Restart = "no"
@@ -153,14 +157,16 @@ class Fact:
 class Host:
     """A host. A path in `files` maps to its text; `directories` holds those that were made.
 
-    login: who logs in over SSH; sudo: whether that user may use it without a password. meanings: a command line (words
-    joined by NUL) to what it does to `facts`. outputs: a command line to what it prints, for reads that no rule knows.
-    frozen_until, cut_until: until when nothing moves on the host, or the link to it is down; *_since: since when.
-    running: the sequences under way, by key. receipts: every sequence that left a receipt, by key.
+    pinned: the machine id that callers expect. login: who logs in over SSH; sudo: whether that user may use it without
+    a password. meanings: a command line (words joined by NUL) to what it does to `facts`. outputs: a command line to
+    what it prints, for reads that no rule knows. frozen_until, cut_until: until when nothing moves on the host, or the
+    link to it is down; *_since: since when. down_until: when it boots, while it is off. running: the sequences under
+    way, by key. receipts: every sequence that left a receipt, by key.
     """
 
     name: str
     machine_id: str
+    pinned: str | None = None
     login: str = "deploy"
     sudo: bool = True
     boots: int = 1

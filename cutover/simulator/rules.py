@@ -27,9 +27,9 @@ def answer(host: Host, argv: tuple[str, ...], stdin: str, now: float) -> Answer:
         return call
     try:
         result = _run(call, argv)
-    except NoRule:
-        if not meanings:
-            raise
+    except (NoRule, getopt.GetoptError) as problem:
+        if "\0".join(argv) not in host.meanings:
+            raise problem if isinstance(problem, NoRule) else NoRule(missing(argv)) from problem
         result = Answer()
     if result.exit == 0:
         for fact in meanings:
@@ -194,6 +194,7 @@ def _install(call: Call) -> Answer:
     path = call.path(target)
     if "-D" not in dict(options) and not exists(call.host, path.rpartition("/")[0]):
         return call.fail(f"cannot create regular file '{target}': No such file or directory")
+    call.host.directories.add(path.rpartition("/")[0])
     call.host.files[path] = text
     return Answer()
 
@@ -252,6 +253,18 @@ def _rmdir(call: Call) -> Answer:
     return Answer()
 
 
+def _find(call: Call) -> Answer:
+    match call.arguments:
+        case [top, "-maxdepth", "1", "-name", name, "-empty", "-delete"]:
+            path = f"{call.path(top)}/{name}"
+            if not any(other.startswith(f"{path}/") for other in (*call.host.files, *call.host.directories)):
+                if path in call.host.directories and not call.may_write(path):
+                    return Answer(1, stderr=f"find: cannot delete '{top}/{name}': Permission denied\n")
+                call.host.directories.discard(path)
+            return Answer()
+    raise NoRule(missing(call.argv))
+
+
 def _sha256sum(call: Call) -> Answer:
     out, problems = "", ""
     for name in [name for name in call.arguments if name != "--"] or ["-"]:
@@ -302,6 +315,7 @@ RULES: dict[str, Rule] = {
     "df": _df,
     "echo": _echo,
     "false": lambda _call: Answer(1),
+    "find": _find,
     "hostname": lambda call: Answer(stdout=f"{call.host.name}\n"),
     "id": _id,
     "install": _install,

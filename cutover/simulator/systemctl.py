@@ -21,10 +21,13 @@ PROPERTIES: dict[str, Callable[[Host, Unit], str]] = {
     "ExecMainStatus": lambda _host, unit: str(unit.exit_status),
     "Id": lambda _host, unit: unit.name,
     "Names": lambda _host, unit: unit.name,
+    "RequiredBy": lambda _host, unit: unit.required_by,
     "WantedBy": lambda _host, unit: _wanted_by(unit) if unit.enabled else "",
+    "BoundBy": lambda _host, unit: unit.bound_by,
+    "ConsistsOf": lambda _host, unit: unit.consists_of,
     "Triggers": lambda _host, unit: unit.triggers,
     "TriggeredBy": lambda host, unit: " ".join(_timers_of(host, unit)),
-    "Description": lambda _host, unit: unit.name,
+    "Description": lambda _host, unit: unit.name if unit.masked else unit.description or unit.name,
     "LoadState": lambda _host, unit: "masked" if unit.masked else "loaded",
     "ActiveState": lambda _host, unit: unit.active,
     "SubState": lambda _host, unit: unit.sub,
@@ -46,6 +49,7 @@ PROPERTIES: dict[str, Callable[[Host, Unit], str]] = {
     "InvocationID": lambda _host, unit: unit.invocation,
 }
 
+VERSION = "systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT +SELINUX +APPARMOR default-hierarchy=unified\n"
 ONLY_SERVICES = {"Type", "Restart", "MainPID", "ControlPID", "NRestarts", "ExecMainStatus"}
 ONLY_TIMERS = {"Unit"}
 
@@ -54,13 +58,20 @@ def systemctl(call: Call) -> Answer:
     """Run systemctl. Raises NoRule for a verb or property that is not modelled."""
     options, words = getopt.gnu_getopt(
         call.arguments, "p:qfs:", ["property=", "value", "quiet", "now", "no-pager", "no-block", "system", "runtime",
-                                   "signal=", "no-ask-password", "plain", "no-legend", "force"]
+                                   "job-mode=", "no-ask-password", "plain", "no-legend", "force", "version",
+                                   "state=", "type=", "all"]
     )  # fmt: skip
-    if not words or words[0] not in VERBS:
+    if ("--version", "") in options:
+        return Answer(stdout=VERSION)
+    if not words:
+        return Answer(1, stderr="Too few arguments.\n")
+    if words[0] not in VERBS:
         raise NoRule(f"the simulated systemd has no rule for {' '.join(call.argv)!r}")
     verb, *names = words
     if verb not in READS and call.user != "root":
         return _not_allowed(verb, names)
+    if verb == "list-units" and names:
+        raise NoRule(f"the simulated systemd lists all units or none: {' '.join(call.argv)!r}")
     return VERBS[verb](call, [systemd.full_name(name) for name in names], options)
 
 
@@ -68,8 +79,8 @@ Options = list[tuple[str, str]]
 
 
 def _not_allowed(verb: str, names: list[str]) -> Answer:
-    if not names:
-        return Answer(1, stderr=f"Failed to {verb.replace('-', ' ')}: Interactive authentication required.\n")
+    if verb == "daemon-reload":
+        return Answer(1, stderr="Reload daemon failed: Interactive authentication required.\n")
     name = systemd.full_name(names[0])
     first = f"Failed to {verb} {name}: Interactive authentication required."
     return Answer(4, stderr=f"{first}\nSee system logs and 'systemctl status {name}' for details.\n")
@@ -189,6 +200,18 @@ def _states(states: list[str], exit: int, options: Options) -> Answer:
     return Answer(exit, stdout="" if quiet else "".join(f"{state}\n" for state in states))
 
 
+def _list_units(call: Call, _names: list[str], options: Options) -> Answer:
+    given = dict(options)
+    if not {"--plain", "--no-legend"} <= given.keys() or given.get("--state", "active") not in ("active", "failed"):
+        raise NoRule(f"the simulated systemd has no rule for {' '.join(call.argv)!r}")
+    state = given.get("--state", "active")
+    units = sorted((unit for unit in call.host.units.values() if unit.active == state), key=lambda unit: unit.name)
+    width, sub = (max((len(word) for word in column), default=0) for column in
+                  ([unit.name for unit in units], [unit.sub for unit in units]))  # fmt: skip
+    lines = [f"{u.name:<{width}} loaded {u.active} {u.sub:<{sub}} {u.description or u.name}\n" for u in units]
+    return Answer(stdout="".join(lines), takes=0.01)
+
+
 def _mask(call: Call, names: list[str], _options: Options) -> Answer:
     said = ""
     for name in names:
@@ -273,6 +296,7 @@ VERBS: dict[str, Callable[[Call, list[str], Options], Answer]] = {
     "is-active": _is_active,
     "is-enabled": _is_enabled,
     "is-failed": _is_failed,
+    "list-units": _list_units,
     "mask": _mask,
     "reset-failed": _reset_failed,
     "restart": lambda call, names, options: _start(call, names, options, "restart"),
@@ -282,7 +306,7 @@ VERBS: dict[str, Callable[[Call, list[str], Options], Answer]] = {
     "unmask": _unmask,
 }
 
-READS = {"cat", "is-active", "is-enabled", "is-failed", "show"}
+READS = {"cat", "is-active", "is-enabled", "is-failed", "list-units", "show"}
 
 
 def _yes(value: bool) -> str:

@@ -77,6 +77,14 @@ def start(host: Host, unit: Unit, now: float) -> str:
     return "failed" if unit.fails else ""
 
 
+def bring_up(host: Host, unit: Unit) -> None:
+    """Have it up from the start, as if it had been started at boot."""
+    reload(host)
+    start(host, unit, 0.0)
+    if unit.next == "started":
+        step(host, unit, 0.0)
+
+
 def stop(host: Host, unit: Unit, now: float, *, then_start: bool = False) -> None:
     """Begin to stop it; nothing happens to one that is not up. then_start: it is a restart."""
     unit.restarting = then_start
@@ -187,7 +195,8 @@ def _dropins(host: Host, unit: Unit) -> dict[str, str]:
 
 
 def _directories(host: Host) -> set[str]:
-    return {path.rpartition("/")[0] for path in host.files if path.endswith(".conf") and ".d/" in path}
+    parents = {path.rpartition("/")[0] for path in host.files}
+    return {path for path in parents | host.directories if path.endswith(".d")}
 
 
 def assertions_hold(host: Host, unit: Unit) -> bool:

@@ -4,11 +4,12 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from cutover.errors import NoRule
 from cutover.model.effects import ClaimHost, Effect, Http, Look, OnHost, Reply, Wait
 from cutover.ports import Clock, Output
 from cutover.simulator import faults, rules
 from cutover.simulator.faults import Fault
-from cutover.simulator.fleet import Fleet
+from cutover.simulator.fleet import NO_RULE, Fleet
 from cutover.simulator.host import NEVER, Host, Visit
 
 
@@ -35,13 +36,15 @@ class SimWorld:
     def __init__(
         self, fleet: Fleet, clock: Clock, *, pace: Pace | None = None, rng: random.Random | None = None
     ) -> None:
-        """Drive `fleet`; `rng` is needed only for jitter."""
+        """Drive `fleet`, whose time is the clock's: a clock that begins later than the fleet's `now` goes on from it.
+
+        rng: needed only for jitter.
+        """
         self._fleet = fleet
         self._clock = clock
         self._pace = pace or Pace()
         self._rng = rng
         self._connections: dict[str, int] = {}
-        self._offset = fleet.now - clock.monotonic() if fleet.now else 0.0
 
     @property
     def fleet(self) -> Fleet:
@@ -60,6 +63,9 @@ class SimWorld:
                 reply = await self._request(effect)
             case OnHost() | Look() | ClaimHost():
                 reply = await self._call(effect)
+        for command in reply.commands:
+            if command.exit == NO_RULE:
+                raise NoRule(command.stderr.decode())
         if output:
             for command in reply.commands:
                 for stream, data in ((1, command.stdout), (2, command.stderr)):
@@ -185,6 +191,8 @@ class SimWorld:
             return Reply(outcome="refused", code="unreachable", detail=f"{name} does not answer")
         if host.host_key_changed:
             return Reply(outcome="refused", code="host-key", detail=f"{name} shows another host key")
+        if host.pinned not in (None, host.machine_id):
+            return Reply(outcome="refused", code="identity", detail=f"{name} is {host.machine_id}, not {host.pinned}")
         self._connections[name] = host.connection
         return None
 
@@ -210,10 +218,8 @@ class SimWorld:
     # --- time
 
     def _now(self) -> float:
-        return self._clock.monotonic() + self._offset
+        return self._clock.monotonic()
 
     def _round_trip(self, name: str) -> float:
         base = (self._pace.round_trips or {}).get(name, self._pace.round_trip)
         return base * self._rng.uniform(1, 1 + self._pace.jitter) if self._rng and self._pace.jitter else base
-
-

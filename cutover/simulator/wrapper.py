@@ -92,14 +92,16 @@ def _guards(host: Host, guards: tuple[Guard, ...], now: float) -> Reply | None:
 
 
 def _may_act(host: Host, effect: OnHost, now: float) -> Reply | None:
+    if effect.claim is None or effect.receipt is None:
+        return Reply(outcome="refused", code="bad-request", detail="an act on a host needs a claim and a receipt")
     if not host.state_directory:
         return _refuse(host, "no-state-directory", "/var/lib/cutover")
     claim = effect.claim
-    if claim and (claim.owner, claim.token) != (host.owner, host.token):
+    if (claim.owner, claim.token) != (host.owner, host.token):
         return _refuse(host, "token", f"{host.token} {host.owner or '-'}")
     if refused := _guards(host, effect.guards, now):
         return refused
-    return _void_earlier(host, effect.receipt) if effect.receipt else None
+    return _void_earlier(host, effect.receipt)
 
 
 def _void_earlier(host: Host, receipt: Receipt) -> Reply | None:
