@@ -25,10 +25,15 @@ _LOCK_WAIT = 10
 
 
 @cache
-def _functions() -> bytes:
-    text = files("cutover.transports").joinpath("wrapper.sh").read_text()
-    lines = (line.strip() for line in text.splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("#")).encode()
+def _functions(section: str) -> bytes:
+    """The wrapper's functions that one kind of call needs, without comments and indentation."""
+    lines, wanted = [], False
+    for line in map(str.strip, files("cutover.transports").joinpath("wrapper.sh").read_text().splitlines()):
+        if line.startswith("#= "):
+            wanted = line[3:] in ("common", section)
+        elif wanted and line and not line.startswith("#"):
+            lines.append(f"{line}\n")
+    return "".join(lines).encode()
 
 
 def render_act(effect: OnHost, stdins: Sequence[str], nonce: str, directory: str) -> bytes:
@@ -47,13 +52,13 @@ def render_act(effect: OnHost, stdins: Sequence[str], nonce: str, directory: str
         *(_call("run", stdin, *c.argv) for c, stdin in zip(effect.commands, stdins, strict=True)),
         b"finish",
     ]
-    return _group(calls)
+    return _group("act", calls)
 
 
 def render_look(effect: Look, nonce: str, directory: str) -> bytes:
     """A Look for the wrapper. Raises ValueError for a bad name."""
     look = _call("look", *_receipt(effect.receipt), str(effect.cap))
-    return _group([_begin(nonce, directory, effect.machine_id), look])
+    return _group("look", [_begin(nonce, directory, effect.machine_id), look])
 
 
 def render_claim(effect: ClaimHost, nonce: str, directory: str) -> bytes:
@@ -66,7 +71,7 @@ def render_claim(effect: ClaimHost, nonce: str, directory: str) -> bytes:
             call = _call(effect.mode, owner, str(effect.token), wait)
         case "show":
             call = b"show"
-    return _group([_begin(nonce, directory, effect.machine_id), call])
+    return _group("claim", [_begin(nonce, directory, effect.machine_id), call])
 
 
 def render_read(effect: OnHost, stdins: Sequence[str], nonce: str) -> bytes:
@@ -103,8 +108,8 @@ got=$( (exec "$@") 2>/dev/null </dev/null; printf x); got=${got%x}; got=${got%"
 """
 
 
-def _group(calls: Sequence[bytes]) -> bytes:
-    return _functions() + b"{\n" + b"\n".join(calls) + b"\n}\n"
+def _group(section: str, calls: Sequence[bytes]) -> bytes:
+    return _functions(section) + b"{\n" + b"\n".join(calls) + b"\n}\n"
 
 
 def _call(function: str, *words: str) -> bytes:

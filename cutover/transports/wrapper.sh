@@ -9,10 +9,12 @@
 # The shell parses a brace group to its end before it runs any of it: what was cut short acts not at all. Nothing that
 # varies is ever in an argv or an environment, except the argv of the commands themselves.
 # Answers are lines "@NONCE TYPE FIELDS"; "out I STREAM LENGTH CUT" is followed by LENGTH bytes and a newline.
-# Without the last line, "end", the outcome is unknown.
+# Without the last line, "end", the outcome is unknown. Only the section that a call needs (#= NAME) goes with it.
 #
 # This shell is also the supervisor: it ignores the connection's end, writes all output to a spool before it sends a
 # byte, and holds the host's lock (fd 9) from the check to the end of the act. The receipt (fd 8) is synced twice.
+
+#= common
 
 LC_ALL=C
 export LC_ALL
@@ -23,10 +25,12 @@ nl='
 say() { printf '@%s %s\n' "$nonce" "$*"; }
 end() { say end "$*"; exit 0; }
 
-# The start time of a process, in $born; empty when it is gone. Numbers of processes are used again; with it they differ.
+# The number and start time of a process (or `self`), in $pid and $born, which is empty when it is gone. Numbers are used
+# again; with the start time they differ.
 born() {
   born=
   { IFS= read -r born <"/proc/$1/stat"; } 2>/dev/null || return 0
+  pid=${born%% *}
   set -- ${born##*) }
   born=${20:-}
 }
@@ -59,10 +63,6 @@ lock() {
   case $? in 0) holder;; 126|127) end refused no-flock;; *) holder; end refused busy "$cur" "$who";; esac
 }
 
-durable() {
-  printf '%s\n' "$1" >"$dir/token.new" && sync "$dir/token.new" && mv -f "$dir/token.new" "$dir/token" && sync "$dir"
-} 2>/dev/null
-
 # Whether the process that a receipt names still lives.
 lives() {
   [ "$3" = "$boot" ] || return 1
@@ -85,6 +85,31 @@ inspect() {
     esac
   done <"$1"
 }
+
+# Exits and output of the commands in $exits; sizes are taken before the bytes, as a daemon may still be writing.
+deliver() {
+  k=0
+  for rc in $exits; do
+    k=$((k + 1))
+    say rc "$k" "$rc"
+    for s in 1 2; do
+      [ -s "$spool.$k.$s" ] || continue
+      size=$(wc -c <"$spool.$k.$s")
+      cut=whole
+      case " $cuts " in *" $k.$s "*) cut=cut;; esac
+      [ "$size" -le "$cap" ] || { cut=cut; size=$cap; }
+      say out "$k" "$s" $((size)) $cut
+      head -c "$size" "$spool.$k.$s"
+      echo
+    done
+  done
+}
+
+#= claim
+
+durable() {
+  printf '%s\n' "$1" >"$dir/token.new" && sync "$dir/token.new" && mv -f "$dir/token.new" "$dir/token" && sync "$dir"
+} 2>/dev/null
 
 # A supervisor that was killed drops the lock but not its command: claim and take refuse beside one that lives.
 orphans() {
@@ -127,6 +152,8 @@ show() {
   end claimed "$cur" "$who"
 }
 
+#= act
+
 # Acts hold the lock shared, so that parallel steps and an abort pass beside a long command. Tokens must be equal.
 act() {
   owner=$1 token=$2 guards=0
@@ -166,18 +193,20 @@ earlier() {
 
 # Durable before anything acts. `command exec` fails where plain exec would end the shell; noclobber makes it a new file.
 receipt() {
-  run=$1 act=$2 attempt=$3 cap=$5 count=$6 i=0 rc=0 exits= cuts= written=yes mask=$(umask)
+  run=$1 act=$2 attempt=$3 cap=$5 count=$6 i=0 rc=0 written=yes
+  { read -r _; read -r _ mask; } </proc/self/status
   umask 007
   base=$dir/runs/$run/$act.$attempt spool=$dir/spool/$run/$act.$attempt
   [ -d "$dir/runs/$run" ] && [ -d "$dir/spool/$run" ] || mkdir -p "$dir/runs/$run" "$dir/spool/$run" 2>/dev/null
   [ ! -e "$base" ] || end refused receipt-exists "$base"
   boot
   earlier
-  born $$
+  exits= cuts=
+  born self
   set -C
   if { command exec 8>"$base"; } 2>/dev/null; then
     set +C
-    { note "started $token $owner $boot $$ $born" && fifos mkfifo && sync "$base"; } 2>/dev/null ||
+    { note "started $token $owner $boot $pid $born" && fifos mkfifo && sync "$base"; } 2>/dev/null ||
       { fifos rm -f "$base"; written=no; }
   else
     set +C
@@ -200,22 +229,19 @@ fifos() {
   "$@"
 } 2>/dev/null
 
-# Keeps the first bytes of a stream and drains the rest, so that no command blocks and no disk fills. The limit on the
-# file's size cuts without a buffer: what is in the spool can be read while the command runs. Exits 1 when it cut.
+# Keeps the first bytes of a stream and drains the rest, so that no command blocks and no disk fills: where the limit on
+# the file's size (in blocks of 512) stops it, tee goes on with its other output and exits 1. It does not buffer: the
+# spool can be read while the command runs.
 reader() {
   ulimit -f $(((cap + 512) / 512))
   trap '' XFSZ
-  exec <"$1"
-  cat >"$2" && exit 0
-  cat >/dev/null
-  exit 1
+  exec tee "$2" <"$1"
 }
 
 # Becomes the command. It lets go of the lock only once the receipt names it: a killed supervisor leaves no gap.
 child() {
-  IFS= read -r self </proc/self/stat
-  born "${self%% *}"
-  note "pid $i ${self%% *} $born"
+  born self
+  note "pid $i $pid $born"
   umask "$mask"
   trap - HUP PIPE
   exec 8>&- 9<&-
@@ -249,8 +275,8 @@ settle() {
   t=0
   while [ -e /proc/$r1/exe ] || [ -e /proc/$r2/exe ]; do
     t=$((t + 1))
-    [ $t -lt 400 ] || sleep 0.01
-    [ $t -lt 500 ] || return 0
+    [ $t -lt 300 ] || sleep 0.002
+    [ $t -lt 600 ] || return 0
   done
 }
 
@@ -276,24 +302,7 @@ finish() {
   end acted "$written"
 }
 
-# Exits and output of the commands in $exits; sizes are taken before the bytes, as a daemon may still be writing.
-deliver() {
-  k=0
-  for rc in $exits; do
-    k=$((k + 1))
-    say rc "$k" "$rc"
-    for s in 1 2; do
-      [ -s "$spool.$k.$s" ] || continue
-      size=$(wc -c <"$spool.$k.$s")
-      cut=whole
-      case " $cuts " in *" $k.$s "*) cut=cut;; esac
-      [ "$size" -le "$cap" ] || { cut=cut; size=$cap; }
-      say out "$k" "$s" $((size)) $cut
-      head -c "$size" "$spool.$k.$s"
-      echo
-    done
-  done
-}
+#= look
 
 # The evidence after a lost connection. Read again when nothing lives: it may have finished between the two looks.
 look() {

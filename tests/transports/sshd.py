@@ -31,6 +31,7 @@ class Sshd:
 
     directory: Path
     settings: Sequence[str] = ()
+    shell: str = "/bin/sh"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -86,9 +87,14 @@ class Sshd:
             "PermitRootLogin yes\nPasswordAuthentication no\nMaxStartups 1000\nPerSourceMaxStartups none\n"
             + "".join(f"{line}\n" for line in self.settings)
         )
+        # The login shell, in a mount namespace of sshd's own: the machine's /etc/passwd stays as it is.
+        passwd = self.directory / "passwd"
+        lines = (line.split(":") for line in Path("/etc/passwd").read_text().splitlines())
+        passwd.write_text("".join(":".join([*f[:6], self.shell if f[2] == "0" else f[6]]) + "\n" for f in lines))
+        private = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(passwd)]
         log = (self.directory / "log").open("ab")
         self.process = subprocess.Popen(
-            [str(SSHD), "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=log, stdin=subprocess.DEVNULL
+            [*private, str(SSHD), "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=log, stdin=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
