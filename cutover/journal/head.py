@@ -6,7 +6,9 @@ an older line, or none), never run ahead of it: a journal that ends before its h
 cannot take. A line that is torn or missing says nothing and is no error.
 
 It shows accidents: a `-wal` that was deleted or not copied along, a disk that lied about a sync, a last page damaged.
-Whoever can rewrite the journal can rewrite this line too; against that only an anchor kept elsewhere helps.
+It does not show: that telemetry behind the last decision is missing (it was never promised); that the whole directory
+was put back as it was earlier; any loss at all once this line is gone too. Whoever can rewrite the journal can rewrite
+this line. Against those only an anchor kept elsewhere helps.
 """
 
 import os

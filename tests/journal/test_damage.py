@@ -33,9 +33,19 @@ class Crashed:
         for number in range(1, COMMITS + 1):
             journal.record(decision(number, text="x" * 1500))
             self.events += await journal.commit()
-            self.ends.append((live / "journal.db-wal").stat().st_size)
+            self.ends.append(written_end((live / "journal.db-wal").read_bytes()))
         copy_of(live / "journal.db", self.path.parent, "-wal", "-head")
+        with self.path.with_name("journal.db-wal").open("r+b") as file:
+            file.truncate(self.ends[-1])
         await journal.close()
+
+
+def written_end(wal: bytes) -> int:
+    """Where the last frame ends: behind it are the zeros that the `-wal` was widened with."""
+    end = 32
+    while wal[end : end + 4] != b"\0" * 4:
+        end += FRAME
+    return end
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +79,44 @@ def test_the_wal_cut_densely_gives_exactly_the_commits_before_it(crashed: Crashe
     sizes = {size for start in starts for size in range(start - 40, start + 40)}
     sizes |= {*range(0, end, 64), *range(end - FRAME, end + 1)}
     check_prefix(crashed, read_cut(crashed, tmp_path, sorted((s for s in sizes if 0 <= s <= end), reverse=True)))
+
+
+def test_the_wal_zeroed_from_any_place_gives_exactly_the_commits_before_it(crashed: Crashed, tmp_path: Path) -> None:
+    """A frame that was half written into the widened `-wal`: what follows is zeros, not the end of the file."""
+    copy = copy_of(crashed.path, tmp_path, "-wal")
+    wal = copy.with_name("journal.db-wal")
+    whole = wal.read_bytes()
+    for size in range(0, len(whole), 53):
+        torn = whole[:size] + bytes(len(whole) - size)
+        wal.write_bytes(torn + bytes(4096))
+        complete = sum(torn[:end] == whole[:end] for end in crashed.ends)
+        with JournalReader(copy) as reader:
+            assert reader.events() == crashed.events[:complete], size
+
+
+@pytest.mark.anyio
+async def test_the_wal_cut_in_its_second_lap_gives_a_prefix(tmp_path: Path) -> None:
+    """After a checkpoint it is filled from its start again, over the frames of the lap before."""
+    live = tmp_path / "live"
+    live.mkdir()
+    journal = opened(live / "journal.db")
+    for number in range(1, 15):
+        journal.record(decision(number, text="x" * 1500))
+        await journal.commit()
+        if number == 10:
+            journal._checkpoint()
+    copy = copy_of(live / "journal.db", tmp_path / "cut", "-wal")
+    wal = copy.with_name("journal.db-wal")
+    reached = set()
+    for size in range(written_end(wal.read_bytes()), -1, -97):
+        with wal.open("r+b") as file:
+            file.truncate(size)
+        with JournalReader(copy) as reader:
+            found = numbers(reader.events())
+        assert found == list(range(1, len(found) + 1)), size
+        reached.add(len(found))
+    assert reached == {10, 11, 12, 13, 14}
+    await journal.close()
 
 
 @pytest.mark.slow
