@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
@@ -44,8 +44,8 @@ def show_duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if rest else f"{minutes}m"
 
 
-def _duration(value: Any) -> Any:
-    if isinstance(value, float):  # one of our own, already parsed
+def _duration(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, float) and info.mode == "python":  # one of our own, already parsed
         return value
     try:
         return parse_duration(str(value))
