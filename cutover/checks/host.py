@@ -1,7 +1,7 @@
 """What is read of a host as a whole, and how its answers are quoted in a sentence."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cutover.model.effects import Command, CommandReply, OnHost, Reply
 from cutover.model.kind import Check
@@ -37,11 +37,11 @@ def said(command: CommandReply) -> str:
     return " and said nothing"
 
 
-def first_failure(effect: OnHost, reply: Reply) -> str | None:
-    """The sentence about the command that failed; None when all exited 0."""
-    for sent, answered in zip(effect.commands, reply.commands, strict=False):
+def first_failure(host: str, argvs: Iterable[Sequence[str]], reply: Reply) -> str | None:
+    """The sentence about the command that failed; None when all exited 0. argvs: as a person knows them."""
+    for argv, answered in zip(argvs, reply.commands, strict=False):
         if answered.exit != 0:
-            return f"`{shown_argv(sent.argv)}` exited {answered.exit} on {effect.host}{said(answered)}"
+            return f"`{shown_argv(argv)}` exited {answered.exit} on {host}{said(answered)}"
     return None
 
 

@@ -154,7 +154,7 @@ class RunCommand(Kind):
             timeout=scope.timeout,
             idempotent=self.idempotent,
         )
-        title = f"run `{_shown(self.do)}` on {host}"
+        title = f"run {_shown(self.do)} on {host}"
         return Act(
             key=f"run.{host}",
             title=title,
@@ -162,7 +162,7 @@ class RunCommand(Kind):
             host=host,
             disruptive=not self.harmless,
             probe=self._probe(host, scope, "done", "not_done"),
-            judge=_judge(title, effect),
+            judge=_judge(title, host, self.do),
             undo=self._undo(host, scope),
         )
 
@@ -170,7 +170,7 @@ class RunCommand(Kind):
         if self.undo is None:
             return None
         effect = OnHost(host=host, commands=self._commands(self.undo), timeout=scope.timeout, idempotent=True)
-        title = f"run `{_shown(self.undo)}` on {host}, which takes `{_shown(self.do)}` back"
+        title = f"run {_shown(self.undo)} on {host}, which takes {_shown(self.do)} back"
         act = Act(
             key=f"undo-run.{host}",
             title=title,
@@ -178,7 +178,7 @@ class RunCommand(Kind):
             host=host,
             disruptive=not self.harmless,
             probe=self._probe(host, scope, "not_done", "done"),
-            judge=_judge(title, effect),
+            judge=_judge(title, host, self.undo),
         )
         return lambda _: act
 
@@ -215,15 +215,15 @@ class RunCommand(Kind):
 
 def _shown(argvs: tuple[tuple[str, ...], ...]) -> str:
     more = f" and {len(argvs) - 1} more" if len(argvs) > 1 else ""
-    return f"{on_host.shown_argv(argvs[0])}{more}"
+    return f"`{on_host.shown_argv(argvs[0])}`{more}"
 
 
-def _judge(title: str, effect: OnHost) -> Callable[[Reply], Verdict]:
+def _judge(title: str, host: str, argvs: tuple[tuple[str, ...], ...]) -> Callable[[Reply], Verdict]:
     def judge(reply: Reply) -> Verdict:
-        if failure := on_host.first_failure(effect, reply):
+        if failure := on_host.first_failure(host, argvs, reply):
             return failed(f"{title}: {failure}", exit=reply.commands[-1].exit)
-        if len(reply.commands) < len(effect.commands):
-            return unknown(f"{title}: {len(reply.commands)} of {len(effect.commands)} commands answered")
+        if len(reply.commands) < len(argvs):
+            return unknown(f"{title}: {len(reply.commands)} of {len(argvs)} commands answered")
         return passed(f"{title}: exit 0", exit=0)
 
     return judge

@@ -78,7 +78,7 @@ def _act(verb: str, title: str, goal: Goal, place: Place, scope: Scope, undo: Un
     effect, reading = _reach(goal, place, scope), units.read_unit(*place, scope.timeout)
 
     def judge(reply: Reply) -> Verdict:
-        if failure := on_host.first_failure(effect, reply):
+        if failure := on_host.first_failure(place.host, [command.argv for command in effect.commands], reply):
             return failed(f"{title}: {failure}")
         return reached(goal, place, units.state_in(reply, place.unit, len(effect.commands) - 1))
 
