@@ -82,7 +82,7 @@ class Fleet:
         """Find out what is due where."""
         self._place = {name: place for place, name in enumerate(self.hosts)}
         for host in self.hosts.values():
-            self._expect(host)
+            self.notice(host)
 
     # --- time
 
@@ -107,7 +107,7 @@ class Fleet:
 
     def _turn(self, host: Host, at: float) -> None:
         if host.next_due() > at:
-            self._expect(host)
+            self.notice(host)
             return
         self.now = at
         if host.down_until and host.down_until <= at:
@@ -123,9 +123,10 @@ class Fleet:
             wrapper.receive(host, visit, at, self._run)
         wrapper.lock_freed(host, at)
         self._forget_abandoned(host)
-        self._expect(host)
+        self.notice(host)
 
-    def _expect(self, host: Host) -> None:
+    def notice(self, host: Host) -> None:
+        """Something has changed on a host: find out anew when something is due there."""
         due = host.next_due()
         if due < NEVER:
             heapq.heappush(self._agenda, (due, self._place[host.name], host.name))
@@ -145,7 +146,7 @@ class Fleet:
     def send(self, host: Host, visit: Visit) -> None:
         """Let a call be on its way to a host, to arrive when it is due."""
         host.visits[visit.id] = visit
-        self._expect(host)
+        self.notice(host)
 
     def hang_up(self, host: Host, visit: Visit) -> None:
         """Nobody waits for the answer any more; what was sent goes on."""
@@ -260,7 +261,7 @@ class Fleet:
                     systemd.crash(unit, now)
             case _:
                 return
-        self._expect(host)
+        self.notice(host)
 
     # --- for tests and for the explorer
 

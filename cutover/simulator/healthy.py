@@ -79,7 +79,8 @@ def _install(host: Host, change: UnitChange) -> None:
     host.files[unit.fragment] = f"[Unit]\nDescription={unit.description}\n"
     if target and target not in host.units:
         _install(host, UnitChange(host.name, target, up=True))
-        host.units[target].oneshot, host.units[target].installable, host.units[target].restart = True, False, "no"
+        service = host.units[target]
+        service.type, service.installable, service.restart = "oneshot", False, "no"
     if was_up:
         systemd.bring_up(host, unit)
 

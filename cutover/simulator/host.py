@@ -51,7 +51,7 @@ class Unit:
     fragment: str = ""
     enabled: bool = False
     installable: bool = True
-    oneshot: bool = False
+    type: Literal["simple", "notify", "oneshot"] = "simple"
     description: str = ""
     required_by: str = ""
     bound_by: str = ""

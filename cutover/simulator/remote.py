@@ -76,7 +76,8 @@ class RemoteWorld:
             self._outputs[number] = output
         try:
             writer.write(json.dumps({"id": number, **message}).encode() + b"\n")
-            return await future
+            answer: dict[str, Any] = await future
+            return answer
         finally:
             self._waiting.pop(number, None)
             self._outputs.pop(number, None)

@@ -170,7 +170,9 @@ TESTS: dict[str, Callable[[Call, str], bool]] = {
 }
 
 
-def _refused(call: Call, verb: str, name: str) -> Answer | None:
+def _refused(call: Call, verb: str, name: str, *, parent: bool = True) -> Answer | None:
+    if parent and not exists(call.host, call.path(name).rpartition("/")[0]):
+        return call.fail(f"cannot {verb} '{name}': No such file or directory")
     if not call.may_write(call.path(name)):
         return call.fail(f"cannot {verb} '{name}': Permission denied")
     if call.host.disk_full and verb != "remove":
@@ -189,11 +191,9 @@ def _install(call: Call) -> Answer:
     text = call.read(call.path(source))
     if text is None:
         return call.fail(f"cannot stat '{source}': No such file or directory")
-    if refused := _refused(call, "create regular file", target):
+    path, makes = call.path(target), "-D" in dict(options)
+    if refused := _refused(call, "create regular file", target, parent=not makes):
         return refused
-    path = call.path(target)
-    if "-D" not in dict(options) and not exists(call.host, path.rpartition("/")[0]):
-        return call.fail(f"cannot create regular file '{target}': No such file or directory")
     call.host.directories.add(path.rpartition("/")[0])
     call.host.files[path] = text
     return Answer()
@@ -211,7 +211,7 @@ def _make_directories(call: Call, names: list[str], verb: str) -> Answer:
     for name in names:
         if exists(call.host, call.path(name)):
             continue
-        if refused := _refused(call, verb, name):
+        if refused := _refused(call, verb, name, parent=False):
             return refused
         call.host.directories.add(call.path(name))
     return Answer()
@@ -219,12 +219,9 @@ def _make_directories(call: Call, names: list[str], verb: str) -> Answer:
 
 def _touch(call: Call) -> Answer:
     for name in [name for name in call.arguments if not name.startswith("-")]:
-        path = call.path(name)
         if refused := _refused(call, "touch", name):
             return refused
-        if not exists(call.host, path.rpartition("/")[0] or "/") and path.count("/") > 2:
-            return call.fail(f"cannot touch '{name}': No such file or directory")
-        call.host.files.setdefault(path, "")
+        call.host.files.setdefault(call.path(name), "")
     return Answer()
 
 
@@ -234,11 +231,12 @@ def _rm(call: Call) -> Answer:
     for name in rest:
         path = call.path(name)
         below = [other for other in call.host.files if other.startswith(f"{path}/")]
-        if path not in call.host.files and not exists(call.host, path):
+        is_file = call.read(path) is not None
+        if not is_file and not exists(call.host, path):
             if not {"-f", "--force"} & given.keys():
                 return call.fail(f"cannot remove '{name}': No such file or directory")
             continue
-        if path not in call.host.files and not {"-r", "--recursive"} & given.keys():
+        if not is_file and not {"-r", "--recursive"} & given.keys():
             return call.fail(f"cannot remove '{name}': Is a directory")
         if refused := _refused(call, "remove", name):
             return refused

@@ -11,7 +11,7 @@ from cutover.simulator.host import Host, Unit
 # A property's place in this table is its place in the output, whatever the order asked for. Those that only some
 # kinds of unit have are left out for the others, as systemctl does.
 PROPERTIES: dict[str, Callable[[Host, Unit], str]] = {
-    "Type": lambda _host, unit: "" if unit.masked else "oneshot" if unit.oneshot else "simple",
+    "Type": lambda _host, unit: "" if unit.masked else unit.type,
     "Restart": lambda _host, unit: "no" if unit.masked else unit.restart,
     "Unit": lambda _host, unit: unit.triggers,
     "MainPID": lambda _host, unit: str(unit.pid),
@@ -83,7 +83,7 @@ def _not_allowed(verb: str, names: list[str]) -> Answer:
         return Answer(1, stderr="Reload daemon failed: Interactive authentication required.\n")
     name = systemd.full_name(names[0])
     first = f"Failed to {verb} {name}: Interactive authentication required."
-    return Answer(4, stderr=f"{first}\nSee system logs and 'systemctl status {name}' for details.\n")
+    return Answer(1, stderr=f"{first}\nSee system logs and 'systemctl status {name}' for details.\n")
 
 
 def _show(call: Call, names: list[str], options: Options) -> Answer:
@@ -134,10 +134,10 @@ def _start(call: Call, names: list[str], _options: Options, verb: str = "start")
             )
         stopping = unit.stop_takes if verb == "restart" and was_up else 0.0
         refused = systemd.start(call.host, unit, call.now) if not stopping else _restart(call, unit)
-        takes = max(takes, 0.02 + stopping + (unit.start_takes if not refused and not was_up else 0.0))
+        takes = max(takes, 0.02 + stopping + (unit.start_takes if not refused and (stopping or not was_up) else 0.0))
         if refused == "assert":
             exit, stderr = 1, stderr + f"Assertion failed on job for {name}.\n"
-        if refused == "failed" and unit.oneshot:
+        if refused == "failed" and unit.type == "oneshot":
             exit, stderr = 1, stderr + _failed(name)
     return Answer(exit, stderr=stderr, takes=takes)
 
@@ -222,7 +222,7 @@ def _mask(call: Call, names: list[str], _options: Options) -> Answer:
         if unit is None:
             said += f"Unit {name} does not exist, proceeding anyway.\n"
         if call.host.files.get(path) != systemd.MASK:
-            said += f"Created symlink {path} → /dev/null.\n"
+            said += f"Created symlink {path} -> /dev/null.\n"
         call.host.files[path] = systemd.MASK
     systemd.reload(call.host)
     return Answer(stderr=said, takes=0.1)
@@ -246,7 +246,7 @@ def _enable(call: Call, names: list[str], options: Options) -> Answer:
         if unit is None:
             return Answer(1, stderr=f"Failed to enable unit: Unit file {name} does not exist.\n")
         if not unit.enabled and unit.installable:
-            said += f"Created symlink {_link(unit)} → {unit.fragment}.\n"
+            said += f"Created symlink {_link(unit)} -> {unit.fragment}.\n"
             unit.enabled = True
     systemd.reload(call.host)
     now = _start(call, names, options) if _now(options) else Answer(takes=0)

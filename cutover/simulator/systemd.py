@@ -13,6 +13,11 @@ import hashlib
 from cutover.simulator.host import NEVER, Host, Unit
 
 SEARCH_PATH = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system")
+EVERYWHERE = {
+    "/boot", "/dev", "/dev/shm", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",  # noqa: S108
+    "/usr", "/usr/local", "/var", "/var/lib", "/var/log", "/var/tmp", *SEARCH_PATH,  # noqa: S108
+}  # fmt: skip
+"""Directories that every host has."""
 VOLATILE = ("/run/", "/tmp/", "/dev/shm/")  # noqa: S108 - paths of a simulated host
 
 
@@ -155,7 +160,7 @@ def boot(host: Host, now: float) -> None:
 
 
 def _become_active(unit: Unit, now: float) -> None:
-    if unit.oneshot:
+    if unit.type == "oneshot":
         unit.pid = 0
         _settle(unit, "inactive", "dead", now)
         return
@@ -213,6 +218,6 @@ def assertions_hold(host: Host, unit: Unit) -> bool:
 def exists(host: Host, path: str) -> bool:
     """Whether there is a file or directory at that path."""
     path = path.rstrip("/")
-    if not path or path in host.files or path in host.directories:
+    if not path or path in EVERYWHERE or path in host.files or path in host.directories:
         return True
-    return any(name.startswith(f"{path}/") for name in host.files)
+    return any(name.startswith(f"{path}/") for name in (*host.files, *host.directories))
