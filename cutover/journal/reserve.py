@@ -14,7 +14,7 @@ from cutover.model.text import visible_line
 SIZE = 16 * 1024 * 1024
 """Bytes."""
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Reserve:
@@ -33,7 +33,7 @@ class Reserve:
             _allocate(self.path, self.size)
         except OSError as problem:
             self.free()
-            if problem.errno not in _NO_ROOM:
+            if problem.errno not in NO_ROOM_ERRNO:
                 raise JournalError(f"The reserve {_shown(self.path)} cannot be made: {problem.strerror}.") from problem
             raise JournalFull(
                 f"There is no room for the journal's reserve: {self.size // 2**20} MiB are kept so that a hold and a "

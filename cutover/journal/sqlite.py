@@ -10,13 +10,10 @@ Theory of operation
   after it was acknowledged. Telemetry alone is checkpointed only after it filled 32 MiB, so that a week of polling
   does not fill the disk.
 - SQLite takes a torn `-wal` as far as its checksums hold: a clean prefix. All else (a cut or altered main file, a lost
-  `-wal`) must be refused by the chain and the head, so the file is verified, read-only, before it is opened for
-  writing: a damaged journal is left exactly as it was found.
-- A new file is made under another name and renamed, so a `journal.db` without its table is never a legitimate state.
+  `-wal`) is refused by the chain and the head before the file is opened for writing (`cutover.journal.file`).
 """
 
 import asyncio
-import errno
 import getpass
 import logging
 import os
@@ -26,36 +23,23 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
-from cutover.errors import JournalCorrupt, JournalError, JournalFull
+from cutover.errors import JournalError
 from cutover.journal.chain import ChainReport, Head
+from cutover.journal.file import FRAME, NO_ROOM, WAL_ROOM, connected, create, translated, verified
 from cutover.journal.head import HeadFile
 from cutover.journal.lock import Lock
-from cutover.journal.reader import APPLICATION, JournalReader
 from cutover.journal.recorder import Recorder, Stored
-from cutover.journal.reserve import Reserve, free_bytes
+from cutover.journal.reserve import Reserve
 from cutover.journal.writer import Writer
-from cutover.model.events import FORMAT, Event, Origin, digest, utc_text
-from cutover.model.text import visible_line
+from cutover.model.events import Event, Origin, digest, utc_text
 from cutover.ports import Clock
-
-WAL_ROOM = 2 * 1024 * 1024
-"""Bytes that the `-wal` is given ahead. A sync of blocks that are there already takes half the time."""
 
 CHECKPOINT_AFTER = WAL_ROOM * 3 // 4
 """Bytes of `-wal`, about, that are moved into the main file behind a decision; then it is filled from its start."""
 
 CHECKPOINT_TELEMETRY_AFTER = 32 * 1024 * 1024
 """The same while there is nothing but telemetry."""
-
-BUSY_SECONDS = 5.0
-"""A reader may hold a lock for an instant while the file is opened."""
-
-_FRAME = 4096 + 24
-_SCHEMA = "CREATE TABLE event (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT"
-# A write that found no room. IOERR_WRITE is a quota or a limit, SHMSIZE the index beside the -wal.
-_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 T = TypeVar("T")
 
@@ -70,6 +54,7 @@ class SqliteJournal(Recorder):
         path: Path,
         origin: Origin,
         clock: Clock,
+        connection: sqlite3.Connection,
         lock: Lock,
         reserve: Reserve,
         report: ChainReport,
@@ -78,14 +63,16 @@ class SqliteJournal(Recorder):
         """Take over what `open` has locked and verified."""
         super().__init__(origin, clock, report.count, report.head)
         self.on_low_space: Callable[[], None] | None = None
-        """Called once, in the loop, when the disk was found full and the reserve was freed: the engine must hold."""
+        """Called once, in the loop, when the disk was found full and the reserve was freed: the engine must hold.
+
+        Where that happened while opening, `low_space` says so from the start, and this is called at the first commit.
+        """
         self.path = path
         self.commits = 0
         """Transactions with a decision in them."""
         self._lock = lock
         self._reserve = reserve
-        self._connection = _connect(path)
-        _widen(path.with_name(path.name + "-wal"))
+        self._connection = connection
         self._head_file = HeadFile(path)
         self._thread = Writer() if threaded else None
         self._turn = asyncio.Lock()
@@ -125,14 +112,12 @@ class SqliteJournal(Recorder):
             if reserve:
                 kept.create()
             if not path.exists():
-                _create(path)
-            report = _verified(path, origin.run, accept_lost_end=accept_lost_end)
-            try:
-                return cls(path, origin, clock, lock, kept, report, threaded)
-            except sqlite3.DatabaseError as problem:
-                if problem.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise _damaged(path, report.count, f"its header or pages are damaged: {problem}") from problem
-                raise _translated(path, problem) from problem
+                create(path)
+            report = verified(path, origin.run, accept_lost_end=accept_lost_end)
+            connection, low_space = connected(path, report, kept)
+            journal = cls(path, origin, clock, connection, lock, kept, report, threaded)
+            journal.low_space = low_space
+            return journal
         except BaseException:
             lock.release()
             raise
@@ -205,7 +190,7 @@ class SqliteJournal(Recorder):
             self._failure = JournalError("The event loop ended while the journal was being written.")
             raise
         except Exception as problem:  # whatever it was: the group is lost, and what came after it would leave a gap
-            self._failure = _translated(self.path, problem)
+            self._failure = translated(self.path, problem)
             raise self._failure from problem
         self.commits += durable
         events = [stored.event for stored in group]
@@ -219,7 +204,7 @@ class SqliteJournal(Recorder):
         try:
             self._insert(group, durable=durable)
         except sqlite3.Error as problem:
-            if getattr(problem, "sqlite_errorcode", 0) not in _NO_ROOM or not self._reserve.free():
+            if getattr(problem, "sqlite_errorcode", 0) not in NO_ROOM or not self._reserve.free():
                 raise
             self.low_space = True
             self._insert(group, durable=durable)
@@ -244,7 +229,7 @@ class SqliteJournal(Recorder):
                 with suppress(sqlite3.Error):
                     execute("ROLLBACK")
             raise
-        self._behind += sum(len(stored.data) for stored in group) + _FRAME
+        self._behind += sum(len(stored.data) for stored in group) + FRAME
 
     def _checkpoint_if_due(self, *, durable: bool) -> None:
         if self._behind < (CHECKPOINT_AFTER if durable else CHECKPOINT_TELEMETRY_AFTER):
@@ -260,8 +245,8 @@ class SqliteJournal(Recorder):
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as problem:
-            if getattr(problem, "sqlite_errorcode", 0) not in _NO_ROOM:
-                self._failure = self._failure or _translated(self.path, problem)
+            if getattr(problem, "sqlite_errorcode", 0) not in NO_ROOM:
+                self._failure = self._failure or translated(self.path, problem)
 
     def _tell_low_space(self) -> None:
         if self.low_space and not self._told:
@@ -287,104 +272,6 @@ def _own_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """The one connection that writes and checkpoints."""
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=rw",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=BUSY_SECONDS,
-    )
-    for setting in (
-        "trusted_schema = OFF",
-        "fullfsync = 1",  # macOS: a sync that reaches the disk
-        "checkpoint_fullfsync = 1",
-        "wal_autocheckpoint = 0",
-        "synchronous = FULL",
-    ):
-        connection.execute(f"PRAGMA {setting}")
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        connection.close()
-        raise JournalCorrupt(
-            f"The header of {visible_line(str(path))} was altered: its mode is {visible_line(str(mode))}, not wal."
-        )
-    return connection
-
-
-def _widen(wal: Path) -> None:
-    """Write zeros behind what the `-wal` holds: to SQLite they are no frames. Without room it grows as it is used."""
-    with suppress(OSError):
-        file = os.open(wal, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            size = os.fstat(file).st_size
-            if size < WAL_ROOM:
-                os.pwrite(file, bytes(WAL_ROOM - size), size)
-                os.fsync(file)
-        finally:
-            os.close(file)
-
-
-def _create(path: Path) -> None:
-    """Make an empty journal under another name, sync it, and give it its name. A half-made one is made anew."""
-    new = path.with_name(path.name + ".new")
-    try:
-        for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
-            leftover.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(new, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            connection.execute(_SCHEMA)
-        finally:
-            connection.close()
-        _sync(new)
-        new.rename(path)
-        _sync(path.parent)
-    except (sqlite3.Error, OSError) as problem:
-        raise _translated(path, problem) from problem
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _verified(path: Path, run: str, *, accept_lost_end: bool) -> ChainReport:
-    """Read the whole chain before anything is opened for writing. Raises JournalCorrupt with the place."""
-    with JournalReader(path) as reader:
-        report = reader.verify(run=run)
-    if report.problem is None:
-        return report
-    if accept_lost_end and report.problem.lost_end:
-        return ChainReport(report.count, report.head)
-    raise _damaged(path, report.count, report.problem.sentence)
-
-
-def _damaged(path: Path, sound: int, sentence: str) -> JournalCorrupt:
-    return JournalCorrupt(
-        f"The journal's chain is broken: {sentence}. Sound up to event {sound}; "
-        f"the file was left as it is: {visible_line(str(path))}."
-    )
-
-
-def _translated(path: Path, problem: Exception) -> JournalError:
-    where = visible_line(str(path.parent))
-    code = getattr(problem, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_FULL or getattr(problem, "errno", 0) == errno.ENOSPC or free_bytes(path.parent) < _FRAME:
-        return JournalFull(
-            f"There is no room left for the journal under {where}, and no reserve: nothing more is done. "
-            f"Free some room, then resume the run."
-        )
-    return JournalError(f"The journal under {where} cannot be written: {visible_line(str(problem))}.")
 
 
 def _me() -> str:

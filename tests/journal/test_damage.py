@@ -295,6 +295,15 @@ def test_an_emptied_file_does_not_take_its_wal_with_it(crashed: Crashed, tmp_pat
     assert contents(tmp_path) == before
 
 
+def test_a_main_file_that_is_gone_is_not_made_anew(crashed: Crashed, tmp_path: Path) -> None:
+    copy = copy_of(crashed.path, tmp_path, "-wal", "-head")
+    copy.unlink()
+    before = contents(tmp_path)
+    with pytest.raises(JournalCorrupt, match="is gone, but journal.db-wal and journal.db-head beside it"):
+        opened(copy)
+    assert contents(tmp_path) == before
+
+
 def test_a_half_made_file_is_made_anew(tmp_path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         (tmp_path / f"journal.db.new{suffix}").write_bytes(b"half")

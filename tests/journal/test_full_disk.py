@@ -129,6 +129,23 @@ async def test_no_room_for_the_file_itself(disk: Path) -> None:
         opened(disk / "journal.db")
 
 
+async def test_a_run_is_resumed_on_a_full_disk_with_the_room_of_the_reserve(disk: Path, clock: TickingClock) -> None:
+    journal = SqliteJournal.open(disk / "journal.db", ORIGIN, clock)
+    journal.record(decision(1))
+    await journal.commit()
+    await journal.close()
+    fill(disk)
+    journal = SqliteJournal.open(disk / "journal.db", ORIGIN, clock)
+    told: list[bool] = []
+    journal.on_low_space = lambda: told.append(True)
+    assert journal.low_space
+    assert not (disk / "reserve").exists()
+    journal.record(decision(2))
+    await journal.commit()
+    assert told == [True]
+    await journal.close()
+
+
 async def test_a_full_disk_can_be_read(disk: Path, clock: TickingClock) -> None:
     journal = opened(disk / "journal.db")
     journal.record(decision(1))
