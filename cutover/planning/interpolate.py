@@ -133,6 +133,7 @@ class _Interpolation:
         """Return the entry with the references in its value replaced."""
         if "${" in entry.key.text:
             self._problems.at(entry.key.span, "A key cannot hold a variable.", "Write it out.")
+            self._problems.silence(entry.key.span)
         return Entry(entry.key, self.node(entry.value))
 
     def _piece(self, match: re.Match[str], span: Span) -> str | None:

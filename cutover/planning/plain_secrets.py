@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from cutover.model.sealed import plain_secrets
+from cutover.planning.diagnostics import Diagnostic
 from cutover.planning.problems import Problems
 from cutover.planning.tree import Node, Path
 from cutover.planning.validate import Describe
@@ -13,7 +14,8 @@ def refuse_plain_secrets(model: BaseModel, node: Node, describe: Describe, probl
     for path in plain_secrets(model):
         message = f"{describe(path)} cannot hold a secret: it would be seen in the journal and on screens."
         hint = "Put it where secrets stay sealed, such as a command's stdin."
-        problems.at(_deepest(node, path).span, message, hint)
+        span = _deepest(node, path).span
+        problems.extend([Diagnostic.at(span, problems.source.file, message, hint=hint)])
 
 
 def _deepest(node: Node, path: Path) -> Node:
