@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from cutover.model.events import Event, encode
 from cutover.model.text import visible
 
 # Marks and their stand-ins where the locale cannot write them.
@@ -63,6 +64,10 @@ class Output:
     def json(self, data: Mapping[str, Any]) -> None:
         """One JSON object on one line of stdout. Pure ASCII, so nothing in it can reach a terminal raw."""
         self._write(self._stdout, json.dumps(data, ensure_ascii=True, separators=(",", ":")))
+
+    def event(self, event: Event) -> None:
+        """An event, as the journal stores it: the chain can be checked over these lines, less their newline."""
+        self._write(self._stdout, encode(event).decode("ascii"))
 
     def raw(self, text: str) -> None:
         """A text of our own making, to be redirected into a file, as it is."""

@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             names = [name for name in action.choices if name not in HIDDEN]
-            what = "verb" if isinstance(action, argparse._SubParsersAction) else action.metavar or action.dest
+            what = str(action.metavar or action.dest).lower()
             raise argparse.ArgumentError(None, f"there is no {what} '{value}'. {_hint(str(value), names)}")
 
 
@@ -105,6 +105,7 @@ def _before(verb: Callable[..., Parser]) -> None:
     _runbook(plan)
     form = plan.add_mutually_exclusive_group()
     _json(form, "the whole plan as one object")
+    plan.add_argument("--readings", action="store_true", help="also how each check and each wait is read")
     form.add_argument("--mermaid", action="store_true", help="the graph of steps as a Mermaid diagram")
     preflight = verb(
         "preflight",

@@ -1,0 +1,1 @@
+"""Completion scripts, made from the parser; a test holds them to it."""
