@@ -299,7 +299,7 @@ def test_a_main_file_that_is_gone_is_not_made_anew(crashed: Crashed, tmp_path: P
     copy = copy_of(crashed.path, tmp_path, "-wal", "-head")
     copy.unlink()
     before = contents(tmp_path)
-    with pytest.raises(JournalCorrupt, match="is gone, but journal.db-wal and journal.db-head beside it"):
+    with pytest.raises(JournalCorrupt, match=r"is gone, but journal\.db-wal and journal\.db-head beside it"):
         opened(copy)
     assert contents(tmp_path) == before
 
