@@ -192,6 +192,10 @@ class Host:
     receipts: dict[str, Sequence] = field(default_factory=dict)
     visits: dict[int, Visit] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """A receipt and the sequence that writes it are one, also when they come from JSON."""
+        self.running = {key: self.receipts.get(key, sequence) for key, sequence in self.running.items()}
+
     def next_due(self) -> float:
         """When something happens here next."""
         if self.down_until:
