@@ -57,7 +57,8 @@ STEP_SETTLED = frozenset({"done", "skipped"})
 
 STEP_MOVES = (
     ("check", "pending", "checking"),
-    ("check", "acting", "checking"),  # after a crash: the guards again, the world moved while nobody looked
+    ("check", "checking", "checking"),  # after a crash: the guards again, the world moved while nobody looked
+    ("check", "acting", "checking"),
     ("check", "failed", "checking"),
     ("check", "in_doubt", "checking"),
     ("act", "checking", "acting"),
