@@ -119,10 +119,9 @@ class UnitState:
         return not self.down and self["ActiveState"] != "deactivating"
 
     @property
-    def ended_well(self) -> bool:
-        """A oneshot that has run and is done."""
-        state = (self["Type"], self["ActiveState"], self["Result"], self["ConditionResult"])
-        return state == ("oneshot", "inactive", "success", "yes") and bool(self["InvocationID"])
+    def rests(self) -> bool:
+        """A oneshot that does not run and did not fail. Whether it ever ran, systemd forgets as it unloads the unit."""
+        return (self["Type"], self["ActiveState"], self["Result"]) == ("oneshot", "inactive", "success")
 
     @property
     def hold(self) -> Literal["held", "half", "free"]:

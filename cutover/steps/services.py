@@ -39,7 +39,7 @@ class Services(Kind):
 
     What it proves, of `stop`: systemd has loaded the drop-in; a start is refused (tried for real, without the units
     that it depends on, and only when the hold is proved to be in place); the unit is down. Of `start`: it is up and
-    stays up for a second, or, as a oneshot, has run and ended well.
+    stays up for a second; of a oneshot, that `systemctl start` says it ended well (or had nothing to do).
 
     Its way back: exactly what was there before, as it was read and journalled: held or not, up or not. A unit that
     was down already is not started. Undoing twice does no harm.

@@ -183,13 +183,13 @@ def refuse(place: Place, scope: Scope) -> Act:
 
 
 def reached(goal: Goal, place: Place, state: UnitState | None) -> Verdict:
-    """Whether the unit is where it should be."""
+    """Whether the unit is where it should be. A oneshot at rest counts as up: that it ran, the start's exit said."""
     if state is None:
         return unknown(f"the state of {place} cannot be read")
     if why_not := units.missing(state, place.host):
         return unknown(why_not)
     there = {
-        "up": state.running or state.ended_well,
+        "up": state.running or state.rests,
         "down": state.down,
         "held": state.down and state.hold == "held",
         "free": state.down and state.hold == "free",
@@ -197,8 +197,8 @@ def reached(goal: Goal, place: Place, state: UnitState | None) -> Verdict:
     if there:
         return passed(f"{place} is {state.words}", **state.observed)
     wanted = {"up": "up", "down": "down", "held": "down and held", "free": "down and not held"}[goal]
-    skipped = goal == "up" and state.down and state["ConditionResult"] == "no"
-    why = "; systemd skipped the start, because a condition in its unit file is not met" if skipped else ""
+    skipped = goal == "up" and state["ActiveState"] == "inactive" and state["ConditionResult"] == "no"
+    why = "; a condition in its unit file is not met, or it ended at once" if skipped else ""
     return failed(f"{place} is {state.words}; expected {wanted}{why}", **state.observed)
 
 
@@ -207,8 +207,9 @@ def _probed(goal: Goal, place: Place, state: UnitState | None, before: UnitState
     verdict = reached(goal, place, state)
     if verdict.finding == "unknown" or state is None:
         return Probed("unknown", verdict.because)
-    ran_before = before is not None and state["InvocationID"] == before["InvocationID"]
-    if verdict.passed and not (goal == "up" and state.ended_well and ran_before):
+    if goal == "up" and state.rests:
+        return _ran(place, state, before)
+    if verdict.passed:
         return Probed("done", verdict.because, verdict.observed)
     if goal == "up":
         moving = state["ActiveState"] in ("activating", "deactivating") and state["SubState"] != "auto-restart"
@@ -216,3 +217,14 @@ def _probed(goal: Goal, place: Place, state: UnitState | None, before: UnitState
     untouched = state.wanted_up and (goal != "held" or state.hold == "free")
     unheld = goal == "held" and state.down and state.hold == "free"
     return Probed("not_done" if untouched or unheld else "partly", verdict.because, verdict.observed)
+
+
+def _ran(place: Place, state: UnitState, before: UnitState | None) -> Probed:
+    """Whether a oneshot that rests has run since: only while systemd still knows its last invocation."""
+    now, then = state["InvocationID"], before["InvocationID"] if before else ""
+    if not now:
+        return Probed("unknown", f"{place} is a oneshot at rest, and systemd does not remember whether it has run")
+    because = (
+        f"{place} is a oneshot at rest; its last invocation is {now[:8]}, before the act it was {then[:8] or 'none'}"
+    )
+    return Probed("not_done" if now == then else "done", because, state.observed)

@@ -20,7 +20,8 @@ def _load() -> list[Any]:
     found = []
     for file in sorted(CASES.glob("*.yaml")):
         tree, problems = parse(file.read_text(), file.name)  # our own reader: `on` is a word for it
-        assert tree and not problems, problems
+        assert not problems, problems
+        assert tree
         for case in tree.plain():
             found.append(pytest.param(file.stem, case, id=f"{file.stem}-{case['it'].replace(' ', '-')}"))
     return found
