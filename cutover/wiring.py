@@ -26,13 +26,14 @@ from cutover.errors import (
     ExitCode,
     JournalError,
     PlanChanged,
+    SecretUnavailable,
     UsageError,
 )
 from cutover.journal.directory import RunDirectory, new_run_id, run_directory
 from cutover.journal.reader import JournalReader
 from cutover.journal.sqlite import SqliteJournal
 from cutover.model.events import Draft, Event, Origin
-from cutover.model.plan import Plan, Source
+from cutover.model.plan import Plan, PlannedHost, Source
 from cutover.model.run_state import RunState, fold
 from cutover.model.text import visible_line
 from cutover.planning import planner
@@ -186,6 +187,8 @@ async def _run_engine(run: RunDirectory, plan: Plan, created: dict[str, Any], ta
         state = fold(reader.events())
         engine = Engine(plan, world, journal, clock, state, _start(run, created, state, take_over))
         journal.on_low_space = engine.low_space
+        if journal.low_space:
+            engine.low_space()
         server = Server(run.socket, {"run": run.id, "plan": plan.hash, "seq": state.seq}, reader, engine.commands.take)
         journal.on_commit(server.saw)
         await server.open()
@@ -224,14 +227,26 @@ async def open_world(plan: Plan, where: str, clock: Clock) -> World:
     if where != SSH:
         from cutover.simulator.remote import RemoteWorld
 
-        return await RemoteWorld.connect(Path(where))
+        return RemoteWorld(Path(where), clock)
     from cutover.transports.secrets import Secrets
-    from cutover.transports.world import RealWorld, Target
+    from cutover.transports.ssh import Target
+    from cutover.transports.world import RealWorld
 
+    secrets = Secrets(plan.secrets)
+    problems = await secrets.load()  # known from the first reply on, so that none of them is ever recorded
+    if problems:
+        raise SecretUnavailable("; ".join(problems.values()))
     targets = {
-        host.name: Target(host.name, host.destination, host.host_keys, host.machine_id) for host in plan.hosts.values()
+        host.name: Target(host.name, _destination(host), host.host_keys, host.machine_id)
+        for host in plan.hosts.values()
     }
-    return RealWorld(targets, Secrets(plan.secrets), clock)
+    return RealWorld(targets, secrets, clock)
+
+
+def _destination(host: PlannedHost) -> str:
+    """`[user@]name[:port]`; user and port only where an inventory gives them."""
+    user = f"{host.user}@" if host.user else ""
+    return f"{user}{host.destination}" + (f":{host.port}" if host.port else "")
 
 
 def exit_code(state: RunState) -> ExitCode:

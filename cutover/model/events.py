@@ -15,7 +15,7 @@ FORMAT = 1
 GENESIS = "0" * 64
 
 # Telemetry: may be lost with the machine, is never synced alone, decides nothing.
-TELEMETRY = frozenset({"poll.sample", "act.output", "measure.sample"})
+TELEMETRY = frozenset({"poll.sample", "act.output", "measure.sample", "journal.dropped"})
 
 
 @dataclass(frozen=True, slots=True)
