@@ -29,8 +29,10 @@ UNIT_DIRECTORY = "/etc/systemd/system"
 
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "Type", "Result", "UnitFileState", "FragmentPath", "DropInPaths",
-    "NeedDaemonReload", "TriggeredBy", "RequiredBy", "BoundBy", "ConsistsOf", "ConditionResult", "InvocationID",
+    "NeedDaemonReload", "ConditionResult", "InvocationID",
 )  # fmt: skip
+# What starts a unit, and what stops with it.
+RELATIONS = ("TriggeredBy", "RequiredBy", "BoundBy", "ConsistsOf")
 
 # All suffixes of systemd: `app.mount` is a mount, not `app.mount.service`.
 _OTHERS = ("mount", "automount", "swap", "slice", "scope", "device")
@@ -145,9 +147,9 @@ class UnitState:
         return {"active": self["ActiveState"], "sub": self["SubState"], "hold": self.hold}
 
 
-def show(unit: str) -> tuple[str, ...]:
-    """The command that reads a unit. It exits 0 also for a unit that is not there."""
-    return ("systemctl", "show", f"--property={','.join(PROPERTIES)}", unit)
+def show(unit: str, *more: str) -> tuple[str, ...]:
+    """The command that reads a unit, and more of its properties. It exits 0 also for a unit that is not there."""
+    return ("systemctl", "show", f"--property={','.join((*PROPERTIES, *more))}", unit)
 
 
 def read_unit(host: str, unit: str, timeout: float = READ_TIMEOUT) -> OnHost:

@@ -184,7 +184,7 @@ def _alone(place: Place, step: Services, scope: Scope) -> Check:
     """Whether something that is up would start the unit again, or stops together with it, and is not in this step."""
     effect = on_host.reading(
         place.host,
-        units.show(place.unit),
+        units.show(place.unit, *units.RELATIONS),
         ("systemctl", "list-units", "--state=active", "--plain", "--no-legend", "--no-pager"),
         timeout=scope.timeout,
     )
