@@ -6,6 +6,7 @@ Secrets appear by name only: effects never hold their values.
 import hashlib
 import json
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from cutover.model.effects import effect_to_json
@@ -18,18 +19,7 @@ FORMAT = 1
 
 def plan_json(plan: Plan) -> PlanJson:
     """Return the whole plan; it says nothing of the file's path or of line numbers."""
-    return {
-        "format": FORMAT,
-        "title": plan.title,
-        "hash": plan.hash,
-        "pinned": plan.pinned,
-        "hosts": {name: _without_empty(asdict(host)) for name, host in plan.hosts.items()},
-        "downtime": plan.downtime.model_dump(mode="json") if plan.downtime else None,
-        "announcement": plan.announcement.model_dump(mode="json") if plan.announcement else None,
-        "measures": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.measures.items()},
-        "secrets": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.secrets.items()},
-        "steps": [step_json(step) for step in plan.steps],
-    }
+    return {**_head(plan), "hash": plan.hash, "steps": [step_json(step) for step in plan.steps]}
 
 
 def step_json(step: Step) -> PlanJson:
@@ -37,7 +27,7 @@ def step_json(step: Step) -> PlanJson:
     return {
         "step": step.name,
         "kind": step.kind.name,
-        "params": step.kind.model_dump(mode="json"),
+        "params": step.kind.model_dump(mode="json", by_alias=True),
         "needs": list(step.needs),
         "why_waits": list(step.why_waits),
         "timeout": step.timeout,
@@ -52,10 +42,29 @@ def step_json(step: Step) -> PlanJson:
 
 
 def digest(plan: Plan, runbook: Runbook) -> str:
-    """Return the hash that names a plan: over what it will do, and all of the runbook that it was made from."""
-    data = {**plan_json(plan), "hash": None, "runbook": runbook.model_dump(mode="json", exclude={"steps"})}
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    """Return the hash that names a plan: over what it will do, and all of the runbook that it was made from.
+
+    It is the SHA-256 of lines of canonical JSON: the head of the plan, the runbook without its steps, each step.
+    """
+    hashed = hashlib.sha256()
+    head = (_head(plan), runbook.model_dump(mode="json", exclude={"steps"}))
+    for part in chain(head, map(step_json, plan.steps)):
+        canonical = json.dumps(part, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        hashed.update(canonical.encode("ascii") + b"\n")
+    return hashed.hexdigest()
+
+
+def _head(plan: Plan) -> PlanJson:
+    return {
+        "format": FORMAT,
+        "title": plan.title,
+        "pinned": plan.pinned,
+        "hosts": {name: _without_empty(asdict(host)) for name, host in plan.hosts.items()},
+        "downtime": plan.downtime.model_dump(mode="json") if plan.downtime else None,
+        "announcement": plan.announcement.model_dump(mode="json") if plan.announcement else None,
+        "measures": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.measures.items()},
+        "secrets": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.secrets.items()},
+    }
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

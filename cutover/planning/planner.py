@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from cutover.model.effects import OnHost, is_reading
-from cutover.model.kind import Act, Kind, Scope, ScopeError
+from cutover.model.kind import Act, Acts, Kind, Scope, ScopeError, Stage
 from cutover.model.pins import Pins
 from cutover.model.plan import Plan, PlannedHost, Source, Step
 from cutover.model.runbook import Runbook, StepEntry
@@ -109,7 +109,8 @@ def _step(entry: StepEntry, written: Written, needs: tuple[str, ...], scope: Sco
     scope = replace(scope, step=entry.name, timeout=entry.timeout)
     kind = entry.kind
     try:
-        stages, checks, disruptive = kind.unfold(scope), kind.checks(scope), kind.disruptive(scope)
+        stages, checks = kind.unfold(scope), kind.checks(scope)
+        disruptive = _disruptive(kind, stages, scope)
         kind.unit_changes(scope)
     except ScopeError as problem:
         hint = did_you_mean(problem.name, problem.known)
@@ -132,6 +133,13 @@ def _step(entry: StepEntry, written: Written, needs: tuple[str, ...], scope: Sco
         checks=checks,
         stages=stages,
     )
+
+
+def _disruptive(kind: Kind, stages: tuple[Stage, ...], scope: Scope) -> bool:
+    """Ask the kind; where it has no word of its own, it is as its acts are, which are at hand."""
+    if type(kind).disruptive is not Kind.disruptive:
+        return kind.disruptive(scope)
+    return any(act.disruptive for stage in stages if isinstance(stage, Acts) for act in stage.acts)
 
 
 def _why(need: str, entry: StepEntry) -> str:

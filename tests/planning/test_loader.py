@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cutover.errors import ExitCode, RunbookInvalid
 from cutover.model.plan import Source
-from cutover.planning import loader, planner
+from cutover.planning import loader, planner, render
 from cutover.planning.problems import Refused
 from cutover.planning.review import review
 from tests.planning.toys import FILE, HEAD, KINDS, source
@@ -182,11 +182,11 @@ def planner_and_review(made: Source, kinds: dict[str, type]) -> None:  # type: i
 # No runbook makes a traceback.
 
 GOOD = (EXAMPLES / "small.yaml").read_text()
-WORDS = [
-    "${", "${unit}", "${secret:pg}", "${env:HOME}", "$${", "null", "[]", "{}", "-", ": ", "\n", "  ", "&a ", "*a", "1e999",
-    "-1e999", "0s", "9" * 30, "é", "\u202e", "\t", '"', "'", "#", "needs", "on", "services", "ask", "point", "old.web", "steps",
-    "hold_down", "until", "silence", "{back: 1s}", "<<", "!!x", "true", "1.5",
-]  # fmt: skip
+MESS = """
+    ${ ${unit} ${secret:pg} ${env:HOME} $${ null [] {} - & &a *a 1e999 -1e999 0s 999999999999999999999 é " ' # << !!x
+    needs on services ask point old.web steps hold_down until silence {back:1s} true 1.5 timeout undo
+"""
+WORDS = [*MESS.split(), ": ", "\n", "  ", "\t", "\u202e", "\n  - "]
 
 
 @st.composite
@@ -205,11 +205,12 @@ def outcome(text: str) -> Iterator[str]:
     for kinds in (REAL, KINDS):
         try:
             plan = planner.plan(Source(FILE, text, environment=(("HOME", "/root"),)), kinds)
-            for found in review(plan):
-                yield from (each.message for each in found)
         except Refused as refusal:
-            assert refusal.diagnostics
             yield str(refusal)
+        else:
+            render.text(plan)
+            render.mermaid(plan)
+            yield from (each.message for found in review(plan) for each in found)
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,5 +1,6 @@
 """Small kinds of step for the tests of planning, and a way to write a runbook around steps."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from cutover.model.effects import Command, Http, OnHost, Reply
@@ -115,6 +116,37 @@ class Over(Kind):
         return (*acts, Cross(self.point))
 
 
+class Same(Kind):
+    """Do something under a key of one's own."""
+
+    name: ClassVar[str] = "same"
+
+    on: str
+    key: str
+
+    def unfold(self, scope: Scope) -> tuple[Stage, ...]:
+        """One act."""
+        act = _act(scope.host(self.on), "start", "x", "stop", scope)
+        return (Acts((replace(act, key=self.key),)),)
+
+
+class Final(Kind):
+    """Start a unit for good."""
+
+    name: ClassVar[str] = "final"
+
+    on: str
+    start: str
+
+    def unfold(self, scope: Scope) -> tuple[Stage, ...]:
+        """One act without a way back."""
+        return (Acts((_act(scope.host(self.on), "start", self.start, None, scope),)),)
+
+    def unit_changes(self, scope: Scope) -> tuple[UnitChange, ...]:
+        """It is up."""
+        return (UnitChange(scope.host(self.on), self.start, True),)
+
+
 class Until(Kind):
     """Wait for a URL."""
 
@@ -141,7 +173,7 @@ class Until(Kind):
         )
 
 
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Units, Do, Question, Over, Until)}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Units, Do, Question, Over, Same, Final, Until)}
 
 HEAD = """\
 title: A small move
