@@ -74,8 +74,9 @@ class Fleet:
     now: float = 0.0
     acting: int = 0
     visits: int = 0
-    # When each host is to be looked at: (time, place, name). An entry that came too early does no harm.
+    # When each host is to be looked at: (time, place, name). An entry counts while it is the one in _expected.
     _agenda: list[tuple[float, int, str]] = field(default_factory=list, repr=False, compare=False)
+    _expected: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
     _place: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -102,14 +103,13 @@ class Fleet:
                 self._strike_timed()
                 continue
             _, _, name = heapq.heappop(self._agenda)
-            self._turn(self.hosts[name], max(self.now, host_at))
+            if self._expected.get(name) == host_at:
+                del self._expected[name]
+                self.now = max(self.now, host_at)
+                self._turn(self.hosts[name], self.now)
         self.now = max(self.now, now)
 
     def _turn(self, host: Host, at: float) -> None:
-        if host.next_due() > at:
-            self.notice(host)
-            return
-        self.now = at
         if host.down_until and host.down_until <= at:
             host.down_until = 0.0
             host.boots += 1
@@ -128,7 +128,8 @@ class Fleet:
     def notice(self, host: Host) -> None:
         """Something has changed on a host: find out anew when something is due there."""
         due = host.next_due()
-        if due < NEVER:
+        if due < NEVER and self._expected.get(host.name) != due:
+            self._expected[host.name] = due
             heapq.heappush(self._agenda, (due, self._place[host.name], host.name))
 
     def _forget_abandoned(self, host: Host) -> None:
@@ -284,12 +285,12 @@ class Fleet:
         urls = {url: list(known) for url, known in self.urls.items()}
         return replace(
             self, hosts=hosts, urls=urls, faults=list(self.faults), struck=dict(self.struck),
-            history=list(self.history), _agenda=[], _place={},
+            history=list(self.history), _agenda=[], _expected={}, _place={},
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The fleet as JSON-ready data."""
-        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude={"_agenda", "_place"})
+        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude={"_agenda", "_expected", "_place"})
         return data
 
     @classmethod

@@ -134,10 +134,12 @@ def _start(call: Call, names: list[str], _options: Options, verb: str = "start")
             )
         stopping = unit.stop_takes if verb == "restart" and was_up else 0.0
         refused = systemd.start(call.host, unit, call.now) if not stopping else _restart(call, unit)
-        takes = max(takes, 0.02 + stopping + (unit.start_takes if not refused and (stopping or not was_up) else 0.0))
+        takes = max(
+            takes, 0.02 + stopping + (unit.start_takes if refused != "assert" and (stopping or not was_up) else 0.0)
+        )
         if refused == "assert":
             exit, stderr = 1, stderr + f"Assertion failed on job for {name}.\n"
-        if refused == "failed" and unit.type == "oneshot":
+        if refused == "failed" and unit.type != "simple":  # systemd does not wait for those to come up
             exit, stderr = 1, stderr + _failed(name)
     return Answer(exit, stderr=stderr, takes=takes)
 

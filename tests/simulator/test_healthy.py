@@ -9,6 +9,7 @@ import pytest
 from cutover.model.effects import Http
 from cutover.model.kind import Act, Acts, Poll
 from cutover.model.plan import Plan, Source
+from cutover.planning.pins import collect_host
 from cutover.planning.planner import plan
 from cutover.simulator.healthy import healthy, machine_id
 from cutover.steps import KINDS
@@ -105,6 +106,16 @@ def test_urls_answer_once_the_services_are_as_the_steps_leave_them(move):
         assert (reply.status, reply.body, reply.headers) == (200, b"hello", (("X-App-Host", "freud"),))
 
     simulate(world, story)
+
+
+def test_a_simulated_host_can_be_pinned(move):
+    async def story(engine):
+        return await collect_host(engine.world, "yakko", ["app-web.service"], timeout=5)
+
+    pins = simulate(healthy(move), story)
+    assert pins.machine_id == machine_id("yakko")
+    assert pins.host_keys[0].startswith("ssh-ed25519 ")
+    assert pins.units["app-web.service"].fragment == "/etc/systemd/system/app-web.service"
 
 
 def test_identities_come_from_the_pins_or_are_made_up(move):

@@ -122,7 +122,7 @@ def test_many_calls_at_once_and_what_looks_after_the_world(tmp_path: Path, fleet
         assert reply.outcome == "unknown"
         await world.close()
 
-    with served(tmp_path, "--fleet", str(fleet_file)) as socket:
+    with served(tmp_path, "--fleet", str(fleet_file), "--speed", "10") as socket:
         asyncio.run(story(socket))
 
 
