@@ -11,6 +11,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
+from typing import Any
 
 from cutover import wiring
 from cutover.cli.commanding import interpret, send
@@ -19,7 +20,7 @@ from cutover.cli.overview import exit_code, overview, status_line, words
 from cutover.cli.progress import Progress
 from cutover.cli.screen import Screen
 from cutover.client import Client
-from cutover.errors import EngineGone, ExitCode
+from cutover.errors import EngineGone, ExitCode, JournalCorrupt, JournalError
 from cutover.journal.directory import RunDirectory, resolve_run
 from cutover.model.events import Event
 from cutover.model.text import visible_line
@@ -29,6 +30,7 @@ from cutover.transports.clock import RealClock
 _TICK = 0.5
 # Answers given ahead follow their question in the same breath; longer than this, in seconds, a person is needed.
 _BREATH = 1.0
+_READ_TRIES = 4
 
 _Item = tuple[str, Event | None]
 
@@ -72,9 +74,14 @@ class _Attached:
             loop.add_signal_handler(number, lambda: self._queue.put_nowait(("detach", None)))
         if self._screen.typing:
             loop.add_reader(sys.stdin.fileno(), self._pressed)
-        tasks = [asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._tick())]
+        serving = asyncio.ensure_future(self._serve())
+        tasks: list[asyncio.Future[Any]] = [serving, asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._tick())]
         try:
-            return await self._serve()
+            while not serving.done():
+                done, _ = await asyncio.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {serving}:
+                    task.result()  # what goes wrong beside must not leave us waiting for ever
+            return serving.result()
         finally:
             loop.remove_reader(sys.stdin.fileno()) if self._screen.typing else None
             for task in tasks:
@@ -90,6 +97,7 @@ class _Attached:
         self._progress.skip(seen)
         if not after:
             self._show_overview()
+        self._show_questions()
         self._show(events[len(seen) :])
 
     def _show_overview(self) -> None:
@@ -97,7 +105,9 @@ class _Attached:
         alive = self._run.socket.exists()
         for mark, text in overview(state, now=now, alive=alive, budget=self._progress.budget):
             self._output.marked("", mark, text)
-        for text in self._progress.questions(now):
+
+    def _show_questions(self) -> None:
+        for text in self._progress.questions(self._clock.utc()):
             self._output.marked("", "◆", text)
 
     async def _serve(self) -> ExitCode:
@@ -128,7 +138,7 @@ class _Attached:
                 await client.close()
             except EngineGone:
                 pass
-            for event in self._events(seq):
+            for event in await self._settled_events(seq):
                 seq = event.seq
                 self._queue.put_nowait(("event", event))
             if seq == before:  # nobody there, and nothing new: that was all
@@ -139,6 +149,17 @@ class _Attached:
         while True:
             await self._clock.sleep(_TICK)
             self._queue.put_nowait(("tick", None))
+
+    async def _settled_events(self, after: int) -> list[Event]:
+        """The same, while an engine may just be closing its journal: its files change under the reader for a moment."""
+        for _ in range(_READ_TRIES):
+            try:
+                return self._events(after)
+            except JournalCorrupt:
+                raise
+            except JournalError:
+                await self._clock.sleep(_TICK)
+        return self._events(after)
 
     def _events(self, after: int = 0) -> list[Event]:
         with wiring.open_reader(self._run) as reader:

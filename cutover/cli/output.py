@@ -101,7 +101,7 @@ class Output:
 
 def _can_write(stream: TextIO) -> bool:
     try:
-        "✓▶·✗◆◀‖…→–".encode(getattr(stream, "encoding", None) or "ascii")
+        "".join(ASCII).encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -15,6 +15,8 @@ _STEP_MARKS = {
 }  # fmt: skip
 _RUN_MARKS = {"done": "✓", "rolled_back": "◀", "refused": "✗", "held": "‖", "back_held": "‖", "going_back": "◀"}
 _WORDS = {"back_held": "held on its way back", "going_back": "going back", "rolled_back": "rolled back"}
+_BACKWARDS = ("going_back", "back_held")
+_ENDED = ("done", "rolled_back", "refused")
 UNDER_WAY = ("checking", "acting", "undoing")
 
 Line = tuple[str, str]
@@ -35,10 +37,12 @@ def overview(state: RunState, *, now: datetime, alive: bool, budget: float | Non
     lines += [("·", window)] if window else []
     if state.crossed:
         lines.append(("◆", f"passed: the {' and the '.join(sorted(state.crossed, reverse=True))} point of no return"))
+    asked = {str(question["step"]): str(question["since"]) for question in state.questions.values()}
     width = max((len(name) for name in state.steps), default=0)
     lines += [
-        (_STEP_MARKS.get(step.status, "·"), f"{name:<{width}}  {_step(step, now)}".rstrip())
+        (_step_mark(name, state), f"{name:<{width}}  {said}".rstrip())
         for name, step in state.steps.items()
+        for said in [f"waits for a person, since {asked[name][11:19]}Z" if name in asked else _step(step, now, state)]
     ]
     lines += [("✗", f"{host} is excluded: {visible_line(reason)}") for host, reason in state.excluded.items()]
     lines += [("✗", f"left as it is: {visible_line(what)}") for what in state.outstanding]
@@ -63,9 +67,23 @@ def _moment(at: str) -> str:
     return f"{at[:10]} {at[11:19]}Z"
 
 
-def _step(step: StepState, now: datetime) -> str:
+def _step_mark(name: str, state: RunState) -> str:
+    if any(question["step"] == name for question in state.questions.values()):
+        return "◆"
+    step = state.step(name)
+    return "·" if _left(step, state) else _STEP_MARKS.get(step.status, "·")
+
+
+def _left(step: StepState, state: RunState) -> bool:
+    """Whether the run turned round in the middle of this step, so that nothing of it goes on."""
+    return step.status in ("checking", "acting") and state.status in (*_BACKWARDS, *_ENDED)
+
+
+def _step(step: StepState, now: datetime, state: RunState) -> str:
     if step.status == "pending":
         return ""
+    if _left(step, state):
+        return f"not finished, left at {step.since[11:19]}Z"
     if step.status in UNDER_WAY:
         return f"{step.status} for {_for(step.since, now)}{_doing(step)}"
     why = f": {visible_line(step.why)}" if step.why else ""
@@ -102,7 +120,7 @@ def status_line(state: RunState, *, now: datetime, budget: float | None = None) 
     parts = [_asks(state, now)] if state.questions else []
     if state.status in ("held", "back_held"):
         parts.append("‖ held: `release` goes on")
-    busy = [(name, step) for name, step in state.steps.items() if step.status in UNDER_WAY]
+    busy = [(name, step) for name, step in state.steps.items() if step.status in UNDER_WAY and not _left(step, state)]
     if not state.questions:
         parts += [f"▶ {name} {_for(step.since, now)}{_doing(step)}{_deadline(step, now)}" for name, step in busy[:1]]
         parts += [f"and {', '.join(name for name, _ in busy[1:])}"] if busy[1:] else []

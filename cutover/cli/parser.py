@@ -123,6 +123,7 @@ def _the_run(verb: Callable[..., Parser]) -> None:
     run.add_argument(
         "--answers", metavar="FILE", help="YAML: answers given ahead, by step or question"
     ).complete = FILES  # type: ignore[attr-defined]
+    run.add_argument("--world", default="ssh", help=argparse.SUPPRESS)  # a simulated world's socket: tests, the demo
     run.add_argument("--yes", action="store_true", help="start at once, without asking at the terminal")
     _attaching(run)
     resume = verb("resume", "Start an engine for a run whose engine died, and attach to it", "runs:resume")
@@ -132,7 +133,7 @@ def _the_run(verb: Callable[..., Parser]) -> None:
     attach = verb(
         "attach",
         "Follow a run as it goes, and answer its questions",
-        "runs:attach",
+        "attach:attach",
         "Ctrl-C detaches; the run goes on.",
     )
     _run(attach, optional=True)

@@ -40,15 +40,14 @@ def run(args: Namespace) -> ExitCode:
     if not args.yes and sys.stdin.isatty() and not args.json and not _agreed(output):
         output.talk("Nothing was started.")
         return ExitCode.INTERRUPTED
-    made = wiring.create_run(plan, answers=answers)
+    made = wiring.create_run(plan, answers=answers, world=args.world)
     wiring.spawn_engine(made)
     return _stay(made, args, output)
 
 
 def announcement(plan: Plan) -> Iterator[str]:
     """What a run is about to do, in a few lines."""
-    pinned = "pinned" if plan.pinned else "NOT pinned: nothing proves that the hosts are the ones you mean"
-    yield f"{plan.title} · plan {plan.short_hash} · {pinned}"
+    yield f"{plan.title} · plan {plan.short_hash} · {'pinned' if plan.pinned else 'not pinned'}"
     acted = [host.name for host in plan.hosts.values() if host.acted_upon]
     yield f"{_count(len(plan.steps), 'step')}; acts on {some(acted) if acted else 'no host'}"
     asking = [step.name for step in plan.steps if any(isinstance(stage, Ask) for stage in step.stages)]
