@@ -5,15 +5,21 @@ YAML file, or the JSON that `ansible-inventory --list` prints. Of Ansible's only
 `ansible_user`, `ansible_port` and variables that the runbook declares matter; nothing of Ansible is imported.
 """
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from cutover.errors import UsageError
 from cutover.model.kind import Params
 from cutover.model.runbook import Name
+from cutover.model.text import visible_bytes, visible_line
 from cutover.planning.ansible import AnsibleHost, read_ini, read_json, read_yaml
 from cutover.planning.diagnostics import Diagnostic, Span
 from cutover.planning.tree import Map, Node, Scalar, shorten
@@ -21,7 +27,7 @@ from cutover.planning.validate import Describe, validate
 from cutover.planning.yaml_tree import parse
 
 _DESTINATION = r"^[A-Za-z0-9_\[:][A-Za-z0-9._:%\]-]*$"
-_FIRST_LINE = re.compile(r"^\s*(?:[#;].*)?$")
+_SAYS_NOTHING = re.compile(r"^\s*(?:[#;].*)?$")
 _VAULT = "$ANSIBLE_VAULT"
 _HINT_LIST = "Run `ansible-inventory -i FILE --list > hosts.json` and give hosts.json."
 
@@ -59,6 +65,45 @@ class Inventory:
     strict: bool = False
 
 
+def text_of(file: Path) -> str:
+    """Return the text of an inventory; of a script that makes one, what `ansible-inventory --list` prints.
+
+    Raises UsageError when there is none to be had.
+    """
+    name = visible_line(str(file))
+    try:
+        text = file.read_bytes()
+    except OSError as problem:
+        raise UsageError(f"{name} cannot be read: {problem.strerror}") from None
+    if text.startswith(b"#!") and os.access(file, os.X_OK):
+        text = _listed(file)
+    try:
+        return text.decode()
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{name} is not UTF-8 text: byte {problem.start}") from None
+
+
+def _listed(file: Path) -> bytes:
+    """Let Ansible run an inventory script: only it knows how."""
+    name = visible_line(str(file))
+    program = shutil.which("ansible-inventory")
+    if program is None:
+        raise UsageError(
+            f"{name} is a script, which `ansible-inventory` would run, and that is not installed here. "
+            "Where it is, run `ansible-inventory -i FILE --list > hosts.json`, and give hosts.json."
+        )
+    try:
+        done = subprocess.run(
+            [program, "-i", str(file.absolute()), "--list"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"`ansible-inventory -i {name} --list` did not end within 60 s") from None
+    if done.returncode != 0:
+        last = (visible_bytes(done.stderr).strip() or "it said nothing").splitlines()[-1]
+        raise UsageError(f"`ansible-inventory -i {name} --list` exited {done.returncode}: {last}")
+    return done.stdout
+
+
 def read(text: str, file: str, hosts: Collection[str]) -> tuple[Inventory, list[Diagnostic]]:
     """Read an inventory in whichever format it is; return what it says of `hosts`, and all that is wrong with it."""
     if text.startswith(_VAULT):
@@ -86,7 +131,7 @@ def _looks_like_ini(text: str, file: str) -> bool:
         return False
     if file.endswith((".ini", ".cfg")):
         return True
-    lines = (line.strip() for line in text.splitlines() if not _FIRST_LINE.match(line))
+    lines = (line.strip() for line in text.splitlines() if not _SAYS_NOTHING.match(line))
     first = next(lines, "")
     return not (first.startswith(("{", "---", "%")) or re.match(r"[^\s:]+:(\s|$)", first))
 

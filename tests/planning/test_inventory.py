@@ -1,11 +1,15 @@
 """Inventories: ours, and Ansible's in three formats."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cutover.errors import UsageError
 from cutover.planning import planner
-from cutover.planning.inventory import Inventory, read
+from cutover.planning.inventory import Inventory, read, text_of
 from cutover.planning.problems import Refused
 from tests.planning.toys import KINDS, source
 
@@ -167,6 +171,34 @@ def test_hosts_that_only_the_inventory_has() -> None:
     with pytest.raises(Refused, match=r"no variable 'unti'\. Did you mean 'unit'\?"):
         planner.plan(source(GO, inventory="vars: {unti: x}"), KINDS)
     planner.plan(source(GO, inventory="alise ansible_host=x nothing=x\n"), KINDS)
+
+
+def test_the_text_of_an_inventory(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        text_of(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="is not UTF-8 text: byte 0"):
+        text_of(file)
+    file.write_text("#!comment\nalice\n")
+    assert text_of(file) == "#!comment\nalice\n", "it is no script: it cannot be run"
+
+
+def test_only_ansible_runs_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, bin_ = tmp_path / "hosts.py", tmp_path / "bin"
+    script.write_text("#!/bin/sh\nexit 9\n")
+    script.chmod(0o755)
+    bin_.mkdir()
+    monkeypatch.setenv("PATH", str(bin_))
+    with pytest.raises(UsageError, match="`ansible-inventory` would run, and that is not installed here"):
+        text_of(script)
+    fake = bin_ / "ansible-inventory"
+    fake.write_text(f"#!{sys.executable}\nimport sys\nprint({{'_meta': {{}}}}, sys.argv[1], sys.argv[3])\n")
+    fake.chmod(0o755)
+    assert text_of(script) == "{'_meta': {}} -i --list\n"
+    fake.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('\\x1b[1mno such plugin')\n")
+    with pytest.raises(UsageError, match=r"exited 1: \\x1b\[1mno such plugin"):
+        text_of(script)
 
 
 PIECES = ["alice", "[a]", "[a:vars]", "[a:children]", "x=1", " ", "\n", "hosts:", "{", "}", "a[1:3]", "a[0:1:0]", "'"]
