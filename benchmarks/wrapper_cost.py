@@ -24,7 +24,7 @@ from cutover.transports.world import RealWorld
 from cutover.transports.wrapper import render_act, render_claim
 from tests.transports.sshd import SSHD, Sshd, this_machine
 
-ROUNDS = 200
+ROUNDS = 100
 OWNER = "bench@here:1"
 TRUE = (Command(("/bin/true",)),)
 
@@ -37,9 +37,7 @@ def report(name: str, value: float, unit: str, goal: str = "-") -> None:
 def act(number: int, run: str) -> OnHost:
     """An act that does nothing, so that only the wrapper is measured."""
     claim, receipt = Claim(OWNER, 1), Receipt(run, f"act.{number}", 1)
-    return OnHost(
-        host="web1", commands=TRUE, timeout=10, claim=claim, receipt=receipt, machine_id=this_machine()
-    )
+    return OnHost(host="web1", commands=TRUE, timeout=10, claim=claim, receipt=receipt, machine_id=this_machine())
 
 
 def in_host(shell: list[str], directory: Path) -> None:
@@ -141,7 +139,9 @@ def main() -> None:
             if shutil.which(name):
                 directory = Path(scratch, name)
                 directory.mkdir()
-                in_host([name, "sh"] if name == "busybox" else [name, "--posix"] if name == "bash" else [name], directory)
+                in_host(
+                    [name, "sh"] if name == "busybox" else [name, "--posix"] if name == "bash" else [name], directory
+                )
         if SSHD and os.getuid() == 0:
             asyncio.run(over_ssh(Path(scratch, "ssh")))
         else:

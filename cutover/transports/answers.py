@@ -79,9 +79,9 @@ def read_reply(effect: OnHost, out: MarkedStream, err: MarkedStream, ending: End
     """The reply to a reading OnHost."""
     if ending.status is None:
         return lost(effect.host, ending.lost)
-    outs, errs = out.close()[1:], err.close()[1:]
+    outs, errs = out.close()[1:], err.close()
     if not outs or len(outs) != len(errs):
-        return _no_shell(effect.host, out.parts[0], err.parts[0])
+        return no_shell(effect.host, bytes(out.parts[0].data), bytes(err.parts[0].data))
     titles = [part.title for part in outs]
     if titles[-1].startswith("guard"):
         return guard_refused(effect, int(titles[-1].split()[1]), bytes(outs[-1].data))
@@ -160,7 +160,7 @@ def wrapper_reply(effect: OnHost | Look | ClaimHost, data: bytes, err: bytes, no
     if ending.status is None:
         return lost(effect.host, ending.lost)
     if not answer.began:
-        return _no_shell(effect.host, Part("", bytearray(data)), Part("", bytearray(err)))
+        return no_shell(effect.host, data, err)
     return Reply(
         outcome="unknown",
         detail=f"the wrapper on {effect.host} ended (exit {ending.status}) without its last line; look at the receipt"
@@ -220,8 +220,9 @@ _SENTENCES = {
 }
 
 
-def _no_shell(host: str, out: Part, err: Part) -> Reply:
-    said = _said(bytes(err.data) or bytes(out.data))
+def no_shell(host: str, out: bytes, err: bytes) -> Reply:
+    """The first mark never came, though the call ended: the login has no shell that takes commands."""
+    said = _said(err or out)
     return Reply(
         outcome="refused", code="shell", detail=f"the login on {host} does not run /bin/sh, so nothing was done{said}"
     )

@@ -7,13 +7,13 @@ from secrets import token_hex
 
 import asyncssh
 
-from cutover.model.effects import Command, OnHost
-from cutover.transports.answers import Ending, MarkedStream, read_reply
-from cutover.transports.ssh import CONNECT_SECONDS, Call, Jumps, Target, Unsent, open_connection, route_to
-from cutover.transports.wrapper import REMOTE_COMMAND, render_read
+from cutover.transports.answers import Ending, MarkedStream, no_shell
+from cutover.transports.ssh import CONNECT_SECONDS, Call, Jumps, Target, Unsent, let_go, open_connection, route_to
+from cutover.transports.wrapper import REMOTE_COMMAND, render_identity
 
 # sshd's MaxSessions is 10: two are left for reading spools beside eight long acts.
 _CHANNELS = 8
+_SAID = 200
 
 
 class Line:
@@ -49,13 +49,12 @@ class Line:
             finally:
                 call.abandon()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go; what runs at the host goes on."""
         if self._opening is not None:
             self._opening.cancel()
-        for connection in (self._connection, *self._retired):
-            if connection is not None:
-                connection.close()
+        held = [connection for connection in (self._connection, *self._retired) if connection is not None]
+        await asyncio.gather(*map(let_go, held))
 
     async def _start(self, call: Call) -> None:
         """Open a channel; where none can be had, once more on a new connection, as nothing was sent yet."""
@@ -127,26 +126,22 @@ async def _channel(connection: asyncssh.SSHClientConnection, call: Call) -> None
 
 async def _check_identity(connection: asyncssh.SSHClientConnection, target: Target) -> None:
     """Compare the machine id with the pinned one. Raises Unsent."""
-    read = OnHost(
-        host=target.name, commands=(Command(("cat", "/etc/machine-id")),), timeout=CONNECT_SECONDS, reads=True, cap=200
-    )
     nonce = token_hex(8)
-    out, err = MarkedStream(nonce, read.cap), MarkedStream(nonce, read.cap)
-    call = Call(render_read(read, ("",), nonce), lambda stream, data: (out if stream == 1 else err).feed(data))
+    out, err = MarkedStream(nonce, _SAID), MarkedStream(nonce, _SAID)
+    call = Call(render_identity(nonce), lambda stream, data: (out if stream == 1 else err).feed(data))
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await _channel(connection, call)
-            reply = read_reply(read, out, err, await call.ended())
+            await call.ended()
     except (TimeoutError, OSError, asyncssh.Error) as problem:
-        raise Unsent(
-            "unreachable", f"{target.name} let us in but answers no command: {problem or 'no answer'}"
-        ) from None
+        why = str(problem) or "no answer"
+        raise Unsent("unreachable", f"{target.name} let us in but answers no command: {why}") from None
     finally:
         call.abandon()
-    if not reply.ok:
-        raise Unsent(reply.code or "identity", reply.detail or f"/etc/machine-id on {target.name} cannot be read")
-    found = reply.commands[0].stdout.decode("ascii", "replace").strip()
-    if found != target.machine_id:
+    if len(parts := out.close()) < 2:
+        reply = no_shell(target.name, bytes(parts[0].data), bytes(err.close()[0].data))
+        raise Unsent(reply.code, reply.detail)
+    if (found := parts[1].title.strip()) != target.machine_id:
         raise Unsent(
             "identity",
             f"{target.name} is machine {found or '(no id)'}, not the pinned {target.machine_id}: not touched",

@@ -31,8 +31,7 @@ class Secrets:
         self._lock = asyncio.Lock()
         self._forms: dict[bytes, bytes] = {}
         self._pattern = _NOTHING
-        self.longest = 0
-        """Bytes of the longest form of any value known by now."""
+        self._longest = 0
 
     async def load(self) -> dict[str, str]:
         """Read every value not known yet, so that it is scrubbed from the first reply on. Returns name -> problem."""
@@ -63,7 +62,7 @@ class Secrets:
 
     def scrub_stream(self, data: bytes) -> tuple[bytes, bytes]:
         """The scrubbed beginning of `data`, and the end to be held back as a value may go on in the next chunk."""
-        cut = max(len(data) - self.longest + 1, 0) if self._forms else len(data)
+        cut = len(data) - self._begun(data)
         for match in self._pattern.finditer(data):
             if match.start() < cut < match.end():
                 cut = match.end()
@@ -91,11 +90,14 @@ class Secrets:
     def _scrub_cut(self, data: bytes, cut: bool) -> bytes:
         """Where output was cut at its cap, a value may be cut too: its beginning at the end goes as well."""
         data = self.scrub(data)
-        if cut:
-            for size in range(min(self.longest, len(data)), _SHORT - 1, -1):
-                if any(form.startswith(data[-size:]) for form in self._forms):
-                    return data[:-size]
-        return data
+        return data[: len(data) - begun] if cut and (begun := self._begun(data)) >= _SHORT else data
+
+    def _begun(self, data: bytes) -> int:
+        """How many bytes at the end of `data` may be the beginning of a value."""
+        for size in range(min(self._longest - 1, len(data)), 0, -1):
+            if any(form.startswith(data[-size:]) for form in self._forms):
+                return size
+        return 0
 
     def _learn(self, name: str, value: str) -> None:
         self._values[name] = value
@@ -103,7 +105,7 @@ class Secrets:
         for form in _forms(value.encode()):
             self._forms.setdefault(form, shown)
         ordered = sorted(self._forms, key=len, reverse=True)
-        self.longest = len(ordered[0]) if ordered else 0
+        self._longest = len(ordered[0]) if ordered else 0
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else _NOTHING
 
 

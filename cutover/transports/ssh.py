@@ -18,6 +18,7 @@ from cutover.transports.ssh_config import Route, find_route
 CONNECT_SECONDS = 20.0
 KEEPALIVE_SECONDS = 2
 KEEPALIVE_MISSES = 3
+_GOODBYE_SECONDS = 1.0
 
 Sink = Callable[[int, bytes], None]
 
@@ -131,13 +132,22 @@ class Jumps:
         tunnel = await self.reach(tuple(before) or route.jumps)
         return await open_connection(f"jump host {last}", route, (), tunnel)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of them all."""
         for task in self._open.values():
             if not task.done():
                 task.cancel()
             elif not task.cancelled() and task.exception() is None:
-                task.result().close()
+                await let_go(task.result())
+
+
+async def let_go(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection, politely for a moment."""
+    connection.close()
+    try:
+        await asyncio.wait_for(connection.wait_closed(), _GOODBYE_SECONDS)
+    except TimeoutError:
+        connection.abort()
 
 
 async def open_connection(

@@ -59,9 +59,8 @@ class RealWorld:
 
     async def close(self) -> None:
         """As ports.World says."""
-        for line in self._lines.values():
-            line.close()
-        self._jumps.close()
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        await self._jumps.close()
         if self._http is not None:
             await self._http.close()
 

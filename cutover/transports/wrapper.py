@@ -63,12 +63,12 @@ def render_look(effect: Look, nonce: str, directory: str) -> bytes:
 
 def render_claim(effect: ClaimHost, nonce: str, directory: str) -> bytes:
     """A ClaimHost for the wrapper. Raises ValueError for a bad owner."""
-    wait, owner = _wait(effect.timeout), _owner(effect.owner)
+    wait = _wait(effect.timeout)
     match effect.mode:
         case "claim":
-            call = _call("claim", owner, wait)
+            call = _call("claim", _owner(effect.owner), wait)
         case "take" | "release":
-            call = _call(effect.mode, owner, str(effect.token), wait)
+            call = _call(effect.mode, _owner(effect.owner), str(effect.token), wait)
         case "show":
             call = b"show"
     return _group("claim", [_begin(nonce, directory, effect.machine_id), call])
@@ -77,10 +77,10 @@ def render_claim(effect: ClaimHost, nonce: str, directory: str) -> bytes:
 def render_read(effect: OnHost, stdins: Sequence[str], nonce: str) -> bytes:
     """A reading OnHost as a brace group without the wrapper. Raises ValueError for a NUL byte.
 
-    Marks go to both streams: one at the start, one after each guard and command with its exit status. The last
-    command replaces the shell, so its exit status is the channel's.
+    A mark on stdout at the start keeps a login file's chatter out; one on both streams after every command but the last
+    holds its exit status. The last command replaces the shell, so its exit status is the channel's.
     """
-    lines = [b"m begin"]
+    lines = [b"echo '@%s begin'" % nonce.encode()]
     for number, guard in enumerate(effect.guards, 1):
         lines.append(_call("g", str(number), guard.want, *guard.argv))
     last = len(effect.commands) - 1
@@ -96,6 +96,7 @@ _READ = rb"""LC_ALL=C; export LC_ALL
 m() { printf '@%s %%s\n' "$1"; printf '@%s %%s\n' "$1" >&2; }
 %s{
 %s
+exit
 }
 """
 
@@ -106,6 +107,11 @@ got=$( (exec "$@") 2>/dev/null </dev/null; printf x); got=${got%x}; got=${got%"
 [ "$got" = "$want" ] || { m "guard $n"; printf '%.2000s' "$got"; exit 0; }
 }
 """
+
+
+def render_identity(nonce: str) -> bytes:
+    """Ask for the machine id without starting a program: it is asked on every new connection."""
+    return b'{ read -r id </etc/machine-id; echo "@%s $id"; exit; }\n' % nonce.encode()
 
 
 def _group(section: str, calls: Sequence[bytes]) -> bytes:

@@ -275,8 +275,8 @@ settle() {
   t=0
   while [ -e /proc/$r1/exe ] || [ -e /proc/$r2/exe ]; do
     t=$((t + 1))
-    [ $t -lt 300 ] || sleep 0.002
-    [ $t -lt 600 ] || return 0
+    [ $t -lt 100 ] || sleep 0.001
+    [ $t -lt 500 ] || return 0
   done
 }
 

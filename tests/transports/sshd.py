@@ -92,10 +92,9 @@ class Sshd:
         lines = (line.split(":") for line in Path("/etc/passwd").read_text().splitlines())
         passwd.write_text("".join(":".join([*f[:6], self.shell if f[2] == "0" else f[6]]) + "\n" for f in lines))
         private = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(passwd)]
-        log = (self.directory / "log").open("ab")
-        self.process = subprocess.Popen(
-            [*private, str(SSHD), "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=log, stdin=subprocess.DEVNULL
-        )
+        command = [*private, str(SSHD), "-D", "-e", "-f", str(self.directory / "sshd_config")]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with socket.socket() as probe:
