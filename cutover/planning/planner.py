@@ -1,6 +1,8 @@
 """From source to plan: order, hosts, pins, and every step unfolded to the effects that it may have."""
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from cutover.model.effects import OnHost, is_reading
@@ -24,6 +26,23 @@ def plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
 
     The same source gives the same plan, always: a resumed run plans again and compares the hash.
     """
+    with _without_collector():
+        return _plan(source, kinds)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Planning makes much that stays and nothing that goes: to look through it for garbage would double its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
     loaded = loader.read(source, kinds)
     runbook, problems = loaded.runbook, loaded.problems
     scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()})

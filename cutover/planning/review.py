@@ -226,10 +226,11 @@ def _budget(view: _View) -> Iterator[Finding]:
 
 
 def _unasked(view: _View) -> Iterator[Finding]:
-    """In a plan that asks people, something disruptive that may begin before anyone was asked is likely a slip."""
+    """In a plan that asks people, something disruptive that begins beside the first step is likely a slip."""
     asks = [step.name for step in view.plan.steps if any(isinstance(stage, Ask) for stage in step.stages)]
+    first = min(view.plan.steps, key=lambda step: step.place.line)
     for step in view.plan.steps if asks else ():
-        if step.disruptive and not step.needs:
+        if step.disruptive and not step.needs and step is not first:
             yield Finding(step, f"{step.name} disrupts, and begins before anyone is asked.", "Let it need an ask.")
 
 

@@ -157,7 +157,7 @@ def long_runbook(steps: int) -> Source:
 def seconds_to_plan(steps: int) -> float:
     made = long_runbook(steps)
     gc.collect()
-    gc.disable()  # its cost depends on what the other tests have left
+    gc.disable()  # for the review too: what it costs depends on what the other tests have left
     start = process_time()
     errors, _ = review(planner.plan(made, KINDS))
     spent = process_time() - start
