@@ -1,7 +1,7 @@
-"""What the journal costs: `python -m benchmarks.journal [DIRECTORY]`. Prints `name value unit goal`, a line each.
+"""What the journal costs, on the disk of the current directory (or of `python -m benchmarks.journal DIRECTORY`).
 
-DIRECTORY is on the disk to be measured (default: the current one); nothing stays in it. The append and the bare
-fdatasync beside it take turns, so that both meet the same disk; medians are compared.
+Nothing stays there. The append and the bare fdatasync beside it take turns, so that both meet the same disk; medians
+are compared.
 """
 
 import asyncio
@@ -11,36 +11,24 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import rehearsal
+from benchmarks.figures import figure
+from cutover.engine.engine import Engine
 from cutover.journal.chain import Row, verify
 from cutover.journal.reader import JournalReader
 from cutover.journal.sqlite import SqliteJournal
-from cutover.model.events import Draft, Origin
+from cutover.model.events import Draft, Event, Origin
+from cutover.model.run_state import fold
+from cutover.transports.clock import RealClock
 
 ORIGIN = Origin("7f3a9c", "6f1d9a3e-0c55-4f0e-9a4e-1f2b8f6f2c11", "sha256:" + "5" * 64, "cutover/0.1.0")
 BODY = {"effect": 41, "argv": ["systemctl", "stop", "mastodon-web.service"], "exit": 0, "stdout": "x" * 160}
 APPENDS = 1000
+ACTS = 50
 EVENTS = 10_000
-
-
-class WallClock:
-    """The machine's own clocks."""
-
-    def utc(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-def line(name: str, value: float, unit: str, goal: str = "-") -> None:
-    print(f"{name:<42} {value:>12.3f} {unit:<9} {goal}", flush=True)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -50,7 +38,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def opened(path: Path, *, threaded: bool = True) -> SqliteJournal:
-    return SqliteJournal.open(path, ORIGIN, WallClock(), threaded=threaded, reserve=False)
+    return SqliteJournal.open(path, ORIGIN, RealClock(), threaded=threaded, reserve=False)
 
 
 async def appends(directory: Path, *, threaded: bool) -> None:
@@ -76,12 +64,12 @@ async def appends(directory: Path, *, threaded: bool) -> None:
     os.close(bare)
     await journal.close()
     if threaded:
-        line("fdatasync_into_allocated_blocks", allocated_sync(directory / "allocated", size) * 1e3, "ms")
+        figure("journal: fdatasync into allocated blocks", allocated_sync(directory / "allocated", size) * 1e3, "ms")
     append, sync = statistics.median(ours), statistics.median(theirs)
-    line(f"append_{name}", append * 1e3, "ms")
-    line(f"append_{name}_p99", statistics.quantiles(ours, n=100)[98] * 1e3, "ms")
-    line(f"fdatasync_of_{size}_bytes_beside_{name}", sync * 1e3, "ms")
-    line(f"append_{name}_over_fdatasync", append / sync, "times", "<=2")
+    figure(f"journal: append, {name}", append * 1e3, "ms")
+    figure(f"journal: append, {name} p99", statistics.quantiles(ours, n=100)[98] * 1e3, "ms")
+    figure(f"journal: fdatasync of {size} bytes beside {name}", sync * 1e3, "ms")
+    figure(f"journal: append, {name} / fdatasync", append / sync, "times", "<=2")
 
 
 def allocated_sync(path: Path, size: int) -> float:
@@ -115,8 +103,8 @@ async def groups(directory: Path) -> None:
     start = time.perf_counter()
     await asyncio.gather(*(branch() for _ in range(50)))
     taken = time.perf_counter() - start
-    line("decisions_of_50_branches", 1000 / taken, "event/s")
-    line("commits_for_1000_decisions_of_50_branches", journal.commits, "commits", "<=21")
+    figure("journal: decisions of 50 branches", 1000 / taken, "event/s")
+    figure("journal: commits for 1000 decisions of 50 branches", journal.commits, "commits", "<=21")
     await journal.close()
 
 
@@ -134,26 +122,28 @@ def verification(path: Path) -> None:
     with JournalReader(path) as reader:
         rows: list[Row] = list(reader._rows(0))
     taken = min(timed(lambda: verify(rows)) for _ in range(5))
-    line("verify_chain_in_memory", len(rows) / taken, "event/s", ">=50000")
+    figure("journal: verify chain in memory", len(rows) / taken, "event/s", ">=50000")
 
     def verify_file() -> None:
         with JournalReader(path) as reader:
             assert reader.verify().ok
 
-    line("verify_file", EVENTS / min(timed(verify_file) for _ in range(3)), "event/s", ">=50000")
+    figure("journal: verify file", EVENTS / min(timed(verify_file) for _ in range(3)), "event/s", ">=50000")
     with JournalReader(path) as reader:
-        line("read_and_decode_10000_events", min(timed(reader.events) for _ in range(3)) * 1e3, "ms")
+        figure("journal: read and decode 10000 events", min(timed(reader.events) for _ in range(3)) * 1e3, "ms")
 
     def open_and_close() -> None:
         asyncio.run(opened(path).close())
 
-    line("open_verify_close_of_10000_events", min(timed(open_and_close) for _ in range(3)) * 1e3, "ms", "<=500")
-    line("journal_of_10000_events", path.stat().st_size / 2**20, "MiB")
+    figure(
+        "journal: open verify close of 10000 events", min(timed(open_and_close) for _ in range(3)) * 1e3, "ms", "<=500"
+    )
+    figure("journal: journal of 10000 events", path.stat().st_size / 2**20, "MiB")
 
 
 def memory(path: Path) -> None:
     """The peak of Python's memory while a file is verified, and while ten times as many rows are."""
-    line("memory_verify_10000_events", peak(lambda: JournalReader(path).verify()), "MiB", "<=2")
+    figure("journal: memory verify 10000 events", peak(lambda: JournalReader(path).verify()), "MiB", "<=2")
 
     with JournalReader(path) as reader:
         rows: list[Row] = list(reader._rows(0))
@@ -163,7 +153,7 @@ def memory(path: Path) -> None:
             for seq, data in rows:
                 yield seq, bytes(memoryview(data))  # a new object each, as from a file
 
-    line("memory_verify_streaming_rows", peak(lambda: verify(repeated())), "MiB", "<=2")
+    figure("journal: memory verify streaming rows", peak(lambda: verify(repeated())), "MiB", "<=2")
 
 
 def peak(work: Callable[[], object]) -> float:
@@ -174,14 +164,35 @@ def peak(work: Callable[[], object]) -> float:
     return found / 2**20
 
 
-def main() -> None:
-    base = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="journal-", dir=base) as made:
+async def chain(directory: Path) -> None:
+    """The engine over a world that answers at once: commits from the first act's intent to the last act's outcome."""
+    plan = rehearsal.chain(ACTS)
+    origin = Origin(rehearsal.RUN, ORIGIN.boot_id, plan.hash, ORIGIN.tool)
+    journal = SqliteJournal.open(directory / "journal.db", origin, RealClock(), reserve=False)
+    counted: list[int] = []
+
+    def saw(events: Sequence[Event]) -> None:
+        if any(event.type in ("act.intent", "act.outcome") for event in events):
+            counted.append(journal.commits)
+
+    journal.record(rehearsal.created(plan))
+    created = fold(await journal.commit())
+    journal.on_commit(saw)
+    engine = Engine(plan, rehearsal.PromptWorld(), journal, RealClock(), created, rehearsal.start())
+    await engine.run()
+    await journal.close()
+    figure(f"journal: commits for a chain of {ACTS} acts", counted[-1] - counted[0] + 1, "commits", f"<={ACTS + 1}")
+
+
+def run(base: Path | None = None) -> None:
+    """Measure it all."""
+    with tempfile.TemporaryDirectory(prefix="journal-", dir=base or Path.cwd()) as made:
         directory = Path(made)
-        for name in ("thread", "inline", "groups", "filled"):
+        for name in ("thread", "inline", "groups", "filled", "chain"):
             (directory / name).mkdir()
         asyncio.run(appends(directory, threaded=True))
         asyncio.run(appends(directory, threaded=False))
+        asyncio.run(chain(directory / "chain"))
         asyncio.run(groups(directory))
         path = directory / "filled" / "journal.db"
         asyncio.run(fill(path))
@@ -190,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -1,0 +1,1 @@
+"""What cutover costs, measured beside what else does the same. `python -m benchmarks [PART ...]`."""
