@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cutover.model.events import Event
+from cutover.model.events import TELEMETRY, Event
 from cutover.model.run_state import RunState
 from cutover.model.text import visible_line
 from cutover.model.units import show_duration
@@ -54,8 +54,13 @@ def timeline(events: Iterable[Event]) -> Iterator[Entry]:
     state = RunState()
     for event in events:
         state.apply(event)
-        if not event.type.endswith(".sample") and event.type != "act.output":
+        if belongs(event):
             yield entry(event, state)
+
+
+def belongs(event: Event) -> bool:
+    """Whether an event is worth a line: all are but samples and pieces of output. That some were lost is."""
+    return event.type not in TELEMETRY or event.type == "journal.dropped"
 
 
 def entry(event: Event, state: RunState) -> Entry:

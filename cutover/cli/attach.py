@@ -75,10 +75,16 @@ class _Attached:
         if self._screen.typing:
             loop.add_reader(sys.stdin.fileno(), self._pressed)
         serving = asyncio.ensure_future(self._serve())
-        tasks: list[asyncio.Future[Any]] = [serving, asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._tick())]
+        tasks: list[asyncio.Future[Any]] = [
+            serving,
+            asyncio.ensure_future(self._pump()),
+            asyncio.ensure_future(self._tick()),
+        ]
         try:
             while not serving.done():
-                done, _ = await asyncio.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(
+                    [task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED
+                )
                 for task in done - {serving}:
                     task.result()  # what goes wrong beside must not leave us waiting for ever
             return serving.result()

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from cutover import wiring
 from cutover.audit import verify as verifying
-from cutover.audit.timeline import Entry, entry, timeline
+from cutover.audit.timeline import Entry, belongs, entry, timeline
 from cutover.cli.output import Output
 from cutover.errors import ExitCode
 from cutover.journal.directory import RunDirectory, resolve_run
-from cutover.model.events import TELEMETRY
 from cutover.model.run_state import RunState
 
 
@@ -49,7 +48,7 @@ async def _follow(run: RunDirectory, output: Output, *, as_json: bool) -> None:
             state.apply(event)
             if as_json:
                 output.event(event)
-            elif event.type not in TELEMETRY:
+            elif belongs(event):
                 page.show([entry(event, state)])
 
 

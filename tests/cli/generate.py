@@ -1,6 +1,6 @@
 """Makes what is made from the parser: the completion scripts and docs/commands.md.
 
-    python -m tests.cli.generate
+python -m tests.cli.generate
 """
 
 import argparse
@@ -15,6 +15,20 @@ from cutover.cli.parser import GROUPS, HIDDEN, Parser, build_parser
 ROOT = Path(__file__).parents[2]
 COMPLETIONS = ROOT / "cutover" / "cli" / "completions"
 COMMANDS = ROOT / "docs" / "commands.md"
+
+_INTRODUCTION = """\
+`RUN` is a run's id as `cutover runs` shows it, the beginning of one, or `last`. Results go to stdout, talk to stderr;
+with `--json` every line of stdout is one JSON object (of `plan` and `schema`, all of it). `NO_COLOR`, `TERM=dumb` and a
+stdout that is no terminal give plain lines. Runs are kept in the state directory: `$CUTOVER_STATE_DIR`, else the
+platform's own place. How commands end: [exit-codes.md](exit-codes.md).
+
+Answers can be given ahead: `--answers FILE` is a YAML mapping from a step that asks to the word of the answer (`go`,
+`back`). Any other question can be named as the engine names it, without its number: `stop-web.failed`, `point.soft`,
+`budget`.
+
+While attached at a terminal, type the word of an answer and press Enter, with the reason behind it where one is needed;
+or a command as `ctl` takes it: `hold`, `skip STEP WHY`, `abort WHY`. No single key does anything.
+"""
 
 
 def completion(shell: str) -> str:
@@ -56,10 +70,7 @@ def _page() -> Iterator[str]:
     verbs = verbs_of(build_parser())
     yield "# Commands\n"
     yield "Made from the parser by `python -m tests.cli.generate`; a test holds it to it.\n"
-    yield "`RUN` is a run's id as `cutover runs` shows it, the beginning of one, or `last`. Results go to stdout, talk to"
-    yield "stderr; with `--json` every line of stdout is one JSON object (of `plan` and `schema`, all of it). `NO_COLOR`,"
-    yield "`TERM=dumb` and a stdout that is no terminal give plain lines. Runs are kept in the state directory:"
-    yield "`$CUTOVER_STATE_DIR`, else the platform's own place. How commands end: [exit-codes.md](exit-codes.md).\n"
+    yield _INTRODUCTION
     for title, names in GROUPS:
         yield f"## {title}\n"
         for name in names:
