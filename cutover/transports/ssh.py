@@ -18,6 +18,8 @@ from cutover.transports.ssh_config import Route, find_route
 CONNECT_SECONDS = 20.0
 KEEPALIVE_SECONDS = 2
 KEEPALIVE_MISSES = 3
+# Beside the types of the trusted keys, which come first: only a key that was seen can be named as unknown or changed.
+_KEY_TYPES = "+ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
 _GOODBYE_SECONDS = 1.0
 
 Sink = Callable[[int, bytes], None]
@@ -164,7 +166,6 @@ async def open_connection(
     except asyncssh.HostKeyNotVerifiable as problem:
         raise Unsent("host-key", keys.refusal(problem)) from None
     except asyncssh.KeyExchangeFailed as problem:
-        # Only the types of the keys that are known are asked for: a host with other types does not match at all.
         code = "host-key" if "host key" in str(problem) else "unreachable"
         raise Unsent(code, keys.refusal(problem) if code == "host-key" else f"{where}: {problem}") from None
     except asyncssh.PermissionDenied as problem:
@@ -190,6 +191,7 @@ async def _connect(
         tunnel=tunnel,
         client_factory=lambda: keys,
         known_hosts=keys.known,
+        server_host_key_algs=options.config.get("HostKeyAlgorithms", _KEY_TYPES),
         client_keys=(),
         agent_path=(),
         password_auth=False,

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -105,14 +106,10 @@ def outputs(reply: Reply) -> list[tuple[int, bytes, bytes]]:
 
 def tmpfs(path: Path, size: str) -> None:
     """Mount a small tmpfs for a full disk."""
-    import subprocess
-
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
 
 
 def unmount(path: Path) -> None:
     """The inverse of `tmpfs`."""
-    import subprocess
-
     subprocess.run(["umount", "-l", str(path)], check=True)
     shutil.rmtree(path, ignore_errors=True)

@@ -44,7 +44,8 @@ class Sshd:
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(self.directory / "id")
         key.write_public_key(self.directory / "authorized_keys")
-        (self.directory / "authorized_keys").chmod(0o600)
+        for name in ("id", "authorized_keys"):
+            (self.directory / name).chmod(0o600)
         (self.directory / "known_hosts").touch()
         self.write_config()
 
@@ -91,7 +92,16 @@ class Sshd:
         passwd = self.directory / "passwd"
         lines = (line.split(":") for line in Path("/etc/passwd").read_text().splitlines())
         passwd.write_text("".join(":".join([*f[:6], self.shell if f[2] == "0" else f[6]]) + "\n" for f in lines))
-        private = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(passwd)]
+        private = [
+            "unshare",
+            "-m",
+            "--propagation",
+            "slave",
+            "sh",
+            "-c",
+            'mount --bind "$0" /etc/passwd && exec "$@"',
+            str(passwd),
+        ]
         command = [*private, str(SSHD), "-D", "-e", "-f", str(self.directory / "sshd_config")]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
@@ -115,6 +125,11 @@ class Sshd:
         """Signal every process that serves a connection, as when a host freezes."""
         for pid in self.sessions():
             os.kill(pid, number)
+
+    def kill(self, pid: int) -> None:
+        """End one process that this sshd started, if it is still there."""
+        if pid in self.sessions():
+            os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the listener and what serves connections; what they started lives on."""
