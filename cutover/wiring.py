@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import json
 import logging
 import os
 import platform
@@ -11,8 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ from cutover.model.plan import Plan, PlannedHost, Source
 from cutover.model.run_state import RunState, fold
 from cutover.model.text import visible_line
 from cutover.planning import planner
+from cutover.planning.inventory import text_of
 from cutover.ports import Clock, World
 from cutover.steps import KINDS
 from cutover.transports.clock import RealClock
@@ -53,7 +57,7 @@ def read_source(file: Path, *, inventory: Path | None = None, overrides: Sequenc
     """Everything that a plan of this runbook is made from. Raises UsageError for a file that cannot be read."""
     text = _read(file)
     pins = file.with_suffix(".pins")
-    inventory_text = _read(inventory) if inventory else None
+    inventory_text = text_of(inventory) if inventory else None
     named = sorted(set(_ENVIRONMENT.findall(text + (inventory_text or ""))))
     return Source(
         file=str(file),
@@ -148,13 +152,13 @@ def spawn_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.P
     """
     argv = [sys.executable, "-m", "cutover", "engine", run.id]
     argv += ["--take-over"] if take_over else []
-    seen = _last_seq(run)
+    seen = last_seq(run)
     with run.log.open("ab") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + ENGINE_START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            if _last_seq(run) > seen:  # it was there, and the run ended at once: its journal says how
+            if last_seq(run) > seen:  # it was there, and the run ended at once: its journal says how
                 return process
             raise EngineGone(_last_words(run))
         if run.socket.exists() and engine_answers(run):
@@ -249,6 +253,37 @@ def _destination(host: PlannedHost) -> str:
     return f"{user}{host.destination}" + (f":{host.port}" if host.port else "")
 
 
+def shipped(name: str) -> Path:
+    """A runbook that comes with cutover: inside the installed package, or in the checkout."""
+    package = Path(__file__).parent
+    inside = package / "runbooks" / name
+    return inside if inside.exists() else package.parent / "runbooks" / name
+
+
+@contextmanager
+def simulated_world(plan: Plan, *, round_trip: float = 0.02) -> Iterator[Path]:
+    """The plan's healthy world, in a process of its own that lives as long as this context: yields its socket.
+
+    round_trip: seconds to each host and back.
+    """
+    with tempfile.TemporaryDirectory(prefix="cutover-world-") as folder:
+        source, address = Path(folder, "source.json"), Path(folder, "world.sock")
+        source.write_text(json.dumps(asdict(plan.source)))
+        argv = [sys.executable, "-m", "cutover.simulator.server", "--socket", str(address), "--source", str(source)]
+        argv += ["--round-trip", str(round_trip)]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != b"ready\n":
+                raise CutoverError("the simulated world did not start")
+            yield address
+        finally:
+            process.stdin.close()  # it ends when nobody holds its stdin any more
+            process.wait(timeout=10)
+            process.stdout.close()
+
+
 def exit_code(state: RunState) -> ExitCode:
     """What a run's state says to a script; the table is in errors.py."""
     if state.status == "done":
@@ -339,7 +374,8 @@ def _boot_id() -> str:
         return platform.node() or "unknown"
 
 
-def _last_seq(run: RunDirectory) -> int:
+def last_seq(run: RunDirectory) -> int:
+    """The number of the last event in a run's journal; 0 for none."""
     with open_reader(run) as reader:
         events: list[Event] = reader.events()
     return events[-1].seq if events else 0

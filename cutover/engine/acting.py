@@ -119,7 +119,7 @@ class Acting:
         """It was answered, and the answer is no: probe, and let the step's `retries` decide."""
         if reply.outcome == "answered" and act.probe:
             found = await self._probe(step, act, self._state(step, act))
-            if found.done != "not_done":
+            if found.done not in ("not_done", "partly"):
                 return found
             used = self._record.state.step(step.name).retries
             if used < step.retries:

@@ -63,7 +63,7 @@ class Questions:
     async def ask(self, question: Question, *, back: bool = False) -> Answer:
         """Ask and wait. Raises GoingBack, and withdraws the question, when a forward run turns round meanwhile."""
         name = self._open(question)
-        ahead = self._context.answers.pop(question.base, None)
+        ahead = self._given_ahead(question)
         if ahead is not None and self.answer(name, ahead, "given ahead", "answers file") is None:
             await self._record.commit()
             return Answer(ahead, "given ahead", "answers file")
@@ -111,6 +111,16 @@ class Questions:
     def amend(self, name: str, **changes: Any) -> None:
         """Change what an open question says; it keeps its name and its deadline."""
         self._record.decide("question.amended", id=name, **changes)
+
+    def _given_ahead(self, question: Question) -> str | None:
+        """An answer from before the run: under the question's name, its step's name, or the point's. Used once."""
+        names = [question.base]
+        if question.about == "ask" and question.step:
+            names.append(question.step)
+        if question.about == "point":
+            names.append(question.base.removeprefix("point."))
+        given = [self._context.answers.pop(name) for name in names if name in self._context.answers]
+        return given[0] if given else None
 
     def _open(self, question: Question) -> str:
         state = self._record.state
