@@ -16,7 +16,7 @@ from cutover.model.effects import Claim, ClaimHost, Command, Guard, Look, OnHost
 from cutover.transports.world import RealWorld
 from cutover.transports.wrapper import REMOTE_COMMAND, render_act, render_claim, render_look
 from tests.transports.host import OWNER, Host, outputs, sh, tmpfs, unmount, until
-from tests.transports.sshd import comm, descendants, this_machine
+from tests.transports.sshd import Sshd, comm, descendants, this_machine
 
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
 OTHER = "sam@ops2:run-1:1"
@@ -233,8 +233,11 @@ def test_a_command_whose_supervisor_was_killed_keeps_claims_away(host: Host) -> 
     host.run(go)
 
 
-def test_on_a_full_disk_only_what_may_be_repeated_acts(host: Host) -> None:
+def test_on_a_full_disk_only_what_may_be_repeated_acts(own_sshd: Sshd) -> None:
+    host = Host(own_sshd)
+    own_sshd.stop()
     tmpfs(host.state, "64k")
+    own_sshd.start()
     (host.state / "claim").touch()
     marker = host.sshd.directory / "full-marker"
 
@@ -254,6 +257,7 @@ def test_on_a_full_disk_only_what_may_be_repeated_acts(host: Host) -> None:
     try:
         host.run(go)
     finally:
+        own_sshd.stop()
         unmount(host.state)
 
 

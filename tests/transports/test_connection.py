@@ -32,6 +32,8 @@ def connect(world: RealWorld) -> tuple[str, str]:
             return reply.code or reply.outcome, reply.detail
         finally:
             await world.close()
+            # A ProxyCommand ends when its pipe is closed; asyncssh does not wait for it.
+            await asyncio.sleep(0.2)
 
     return asyncio.run(main())
 
