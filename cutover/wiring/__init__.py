@@ -1,0 +1,37 @@
+"""The composition root: the only package that chooses a world, a journal and observers, and starts processes."""
+
+from cutover.wiring.plans import load_plan, read_source, shipped
+from cutover.wiring.process import run_engine
+from cutover.wiring.runs import (
+    create_run,
+    engine_answers,
+    exit_code,
+    last_seq,
+    new_command_id,
+    open_reader,
+    operator,
+    run_state,
+    spawn_engine,
+    survives_logout,
+)
+from cutover.wiring.worlds import SSH, open_world, simulated_world
+
+__all__ = [
+    "SSH",
+    "create_run",
+    "engine_answers",
+    "exit_code",
+    "last_seq",
+    "load_plan",
+    "new_command_id",
+    "open_reader",
+    "open_world",
+    "operator",
+    "read_source",
+    "run_engine",
+    "run_state",
+    "shipped",
+    "simulated_world",
+    "spawn_engine",
+    "survives_logout",
+]
