@@ -78,7 +78,10 @@ class Acting:
             found = await self._after_failure(step, act, reply, verdict)
 
     async def find_out(self, step: Step, act: Act) -> Probed | None:
-        """What became of an act that was begun. None when it never was, or a failure without a probe is retried."""
+        """What became of an act that was begun. None when it never was, or may be tried again.
+
+        Raises InDoubt when it may still be at work, and StepFailed when it is known to have failed.
+        """
         state = self._state(step, act)
         if act.host in self._record.state.excluded or not state.touched:
             return None
@@ -86,9 +89,11 @@ class Acting:
             return Probed("done", state.because)
         if state.status == "not_done":
             return None
-        if state.status == "failed":
-            return await self._probe(step, act, state) if act.probe else None
-        if isinstance(act.effect, Http):
+        if state.status == "failed" and act.probe is None:
+            if isinstance(act.effect, OnHost) and act.effect.idempotent:
+                return None
+            raise StepFailed(state.because)  # found so after a crash: whether it is tried again, a person says
+        if state.status == "failed" or isinstance(act.effect, Http):
             return await self._probe(step, act, state)
         return await self._recover(step, act, state)
 
@@ -168,7 +173,8 @@ class Acting:
             if self._context.clock.monotonic() >= deadline:
                 waited = show_duration(act.effect.timeout)
                 because = f"{act.title}: after {waited} more, {judging.sentence(look)}"
-                return self._probed(step, act, Probed("unknown", because), look)
+                self._probed(step, act, Probed("unknown", because), look)
+                raise InDoubt(because)
             await self._context.clock.sleep(LOOK_INTERVAL)
         if act.probe:
             return await self._probe(step, act, state, look)

@@ -33,6 +33,8 @@ class Claiming:
         missing = []
         for host in sorted(hosts):
             reply = await self._claim(host, resumed=resumed, take_over=take_over)
+            if reply.outcome == "unknown":  # it may have been taken: asked again, the host says
+                reply = await self._claim(host, resumed=resumed, take_over=take_over)
             if reply.outcome == "answered" and reply.token is not None:
                 self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="start")
                 continue

@@ -1,5 +1,6 @@
 """What the parts of one engine start share."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from cutover.engine.record import Record
@@ -40,6 +41,18 @@ class Context:
         """Ask the world something. What was decided before is durable first."""
         await self.record.commit()
         return await self.world.perform(effect)
+
+    async def changed_within(self, seconds: float) -> None:
+        """Wait for the next change of the engine's mind, `seconds` at most."""
+        waits = [
+            asyncio.ensure_future(self.clock.sleep(max(0.0, seconds))),
+            asyncio.ensure_future(self.record.changed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def going_back(self) -> bool:
         """Whether the run is on its way back, or ended."""

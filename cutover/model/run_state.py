@@ -31,7 +31,7 @@ class ActState:
 
 @dataclass(slots=True)
 class StepState:
-    """What is known of one step."""
+    """What is known of one step. answer: the last one about it, until it moves."""
 
     status: str = "pending"
     why: str = ""
@@ -41,6 +41,7 @@ class StepState:
     polls: dict[str, dict[str, Any]] = field(default_factory=dict)
     crossed: set[Point] = field(default_factory=set)
     retries: int = 0
+    answer: dict[str, Any] | None = None
 
     @property
     def touched(self) -> bool:
@@ -140,7 +141,7 @@ def _run_moved(state: RunState, _step: str, body: dict[str, Any], at: str, _host
 def _step_moved(state: RunState, step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
     this = state.step(step)
     this.status, this.why, this.since = body["to"], body.get("why", ""), at
-    this.began = this.began or at
+    this.began, this.answer = this.began or at, None
     if body.get("outstanding"):
         state.outstanding.append(f"{step}: {this.why}")
 
@@ -162,10 +163,11 @@ def _act_intent(state: RunState, step: str, body: dict[str, Any], _at: str, host
 
 def _act_outcome(state: RunState, step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
     act = state.act(step, body["key"])
-    if body["reply"].get("outcome") == "refused":
+    refused = body["reply"].get("outcome") == "refused"
+    if refused and body["reply"].get("code") != "receipt-exists":  # that one says that it has begun before
         act.status = "not_done"
     else:
-        act.status = {"passed": "done", "failed": "failed"}.get(body["finding"], "unknown")
+        act.status = {"passed": "done", "failed": "failed"}.get("" if refused else body["finding"], "unknown")
     act.because = body["because"]
 
 
@@ -192,10 +194,12 @@ def _amended(state: RunState, _step: str, body: dict[str, Any], _at: str, _host:
         state.questions[body["id"]].update(body)
 
 
-def _answered(state: RunState, _step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
+def _answered(state: RunState, step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
     question = state.questions.pop(body["id"], {})
     state.answers[body["id"]] = {**question, **body, "at": at}
     state.armed.update(body.get("arms", ()))
+    if step:
+        state.step(step).answer = body
 
 
 def _withdrawn(state: RunState, _step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
