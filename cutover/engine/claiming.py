@@ -10,10 +10,12 @@ from cutover.model.effects import ClaimHost, Reply
 TIMEOUT = 20.0
 
 
-def run_of(owner: str) -> str:
-    """The run in an owner's name `user@machine.RUN.START`; empty where it has another form."""
-    parts = owner.rsplit(".", 2)
-    return parts[1] if len(parts) == 3 else ""
+def engine_of(owner: str) -> str:
+    """An owner's name `user@machine.RUN.START` without its start: whose earlier starts are known to be dead.
+
+    The same run elsewhere is another engine: its directory was copied, and the lock in it is held by nobody here.
+    """
+    return owner.rpartition(".")[0]
 
 
 class Claiming:
@@ -24,7 +26,7 @@ class Claiming:
         self._context = context
         self._record = context.record
 
-    async def claim_all(self, hosts: Iterable[str], *, resumed: bool, take_over: bool) -> list[str]:
+    async def claim_all(self, hosts: Iterable[str], *, resumed: bool) -> list[str]:
         """Claim every host, in sorted order. Returns sentences about hosts that could not be reached (resume only).
 
         Raises ClaimRefused, with everything claimed so far released, when another run holds a host, or when a fresh
@@ -32,9 +34,9 @@ class Claiming:
         """
         missing = []
         for host in sorted(hosts):
-            reply = await self._claim(host, resumed=resumed, take_over=take_over)
+            reply = await self._claim(host, resumed=resumed)
             if reply.outcome == "unknown":  # it may have been taken: asked again, the host says
-                reply = await self._claim(host, resumed=resumed, take_over=take_over)
+                reply = await self._claim(host, resumed=resumed)
             if reply.outcome == "answered" and reply.token is not None:
                 self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="start")
                 continue
@@ -48,7 +50,7 @@ class Claiming:
 
     async def claim_missing(self, host: str) -> None:
         """Try once more to claim a host that was not reached at the start. Raises ClaimRefused."""
-        reply = await self._claim(host, resumed=True, take_over=False)
+        reply = await self._claim(host, resumed=True)
         if reply.outcome != "answered" or reply.token is None:
             raise ClaimRefused(self._sentence(host, reply))
         self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="retry")
@@ -61,13 +63,14 @@ class Claiming:
             self._record.decide("claim.released", host=host, why=why)
         await self._record.commit()
 
-    async def _claim(self, host: str, *, resumed: bool, take_over: bool) -> Reply:
+    async def _claim(self, host: str, *, resumed: bool) -> Reply:
         if not resumed:
             return await self._perform(host, "claim")
         shown = await self._perform(host, "show")
         if shown.outcome != "answered" or shown.token is None:
             return shown
-        if shown.owner and run_of(shown.owner) != self._context.run and not take_over:
+        ours = not shown.owner or engine_of(shown.owner) == engine_of(self._context.owner)
+        if not ours and not self._context.take_over:
             return Reply(outcome="refused", code="owned", owner=shown.owner, token=shown.token)
         if not shown.owner:
             return await self._perform(host, "claim")

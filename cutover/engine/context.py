@@ -27,7 +27,10 @@ class InDoubt(Exception):
 
 @dataclass(slots=True)
 class Context:
-    """One engine start: the plan, the world, and the record of what is decided."""
+    """One engine start: the plan, the world, and the record of what is decided.
+
+    take_over: a person said that any other engine is dead.
+    """
 
     plan: Plan
     world: World
@@ -36,6 +39,7 @@ class Context:
     run: str
     owner: str
     answers: dict[str, str] = field(default_factory=dict)
+    take_over: bool = False
 
     async def read(self, effect: Effect) -> Reply:
         """Ask the world something. What was decided before is durable first."""

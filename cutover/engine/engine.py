@@ -58,7 +58,7 @@ class Engine:
         self._needs: dict[str, set[str]] = {}
         record = Record(journal, state, clock)
         answers = {key: value for key, value in start.answers if key not in state.asked}
-        self._context = Context(plan, world, clock, record, start.run, start.owner, answers)
+        self._context = Context(plan, world, clock, record, start.run, start.owner, answers, start.take_over)
         self._record = record
         self._claiming = Claiming(self._context)
         self.questions = Questions(self._context)
@@ -117,9 +117,7 @@ class Engine:
         try:
             if not problems or self._start.resumed:
                 acted = [host.name for host in self._plan.hosts.values() if host.acted_upon]
-                problems += await self._claiming.claim_all(
-                    acted, resumed=self._start.resumed, take_over=self._start.take_over
-                )
+                problems += await self._claiming.claim_all(acted, resumed=self._start.resumed)
         except ClaimRefused as refused:
             problems = [str(refused)]
             if self._start.resumed:  # another run's engine is at work there: this one must not even hold
