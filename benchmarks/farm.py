@@ -113,7 +113,7 @@ class Farm:
             )
         self.known_hosts.write_text("".join(known))
         self.ssh_config.write_text(
-            f"Host 127.*\n  Port {PORT}\n  User {USER}\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n"
+            f"Host 127.*\n  Port {PORT}\n  User {USER}\n  IdentityFile {self.key}\n"
             f"  UserKnownHostsFile {self.known_hosts}\n  StrictHostKeyChecking yes\n"
         )
 

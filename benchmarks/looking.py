@@ -26,7 +26,7 @@ from cutover.transports.world import RealWorld, Target
 if TYPE_CHECKING:
     from benchmarks.contenders import Laps
 
-COMMAND = ("true",)
+COMMAND = ("cat", "/etc/machine-id")
 
 
 class Look(Kind):
