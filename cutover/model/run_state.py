@@ -72,6 +72,7 @@ class RunState:
     armed: set[str] = field(default_factory=set)
     crossed: set[str] = field(default_factory=set)
     claims: dict[str, int] = field(default_factory=dict)
+    last_claims: dict[str, int] = field(default_factory=dict)
     excluded: dict[str, str] = field(default_factory=dict)
     commands: dict[str, dict[str, Any]] = field(default_factory=dict)
     window: dict[str, Any] | None = None
@@ -125,7 +126,7 @@ def _engine_stopped(state: RunState, _step: str, _body: dict[str, Any], _at: str
 
 
 def _claim_taken(state: RunState, _step: str, body: dict[str, Any], _at: str, host: str | None) -> None:
-    state.claims[host or ""] = body["token"]
+    state.claims[host or ""] = state.last_claims[host or ""] = body["token"]
 
 
 def _claim_gone(state: RunState, _step: str, _body: dict[str, Any], _at: str, host: str | None) -> None:

@@ -120,6 +120,8 @@ def test_taken_over_and_woken(op1: Operator, op2: Operator, yakko: LabHost) -> N
     said = op1.cutover("attach", run.id, code=5)
     assert "stopped acting" in said.stderr, said
     assert "yakko was taken over" in run.shown()
+    again = op1.cutover("resume", run.id, code=5)  # where nobody knows that the run was brought to its end elsewhere
+    assert "yakko was claimed by another engine, and given back; nothing was done" in again.stdout + again.stderr
     assert_done_once(yakko, RAN, AFTER)
     run.is_whole()
 
