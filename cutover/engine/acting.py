@@ -102,8 +102,9 @@ class Acting:
 
     @staticmethod
     def _may_repeat(act: Act, found: Probed) -> bool:
-        """Half done and idempotent: doing it again is the way to finish it."""
-        return found.done == "partly" and isinstance(act.effect, OnHost) and act.effect.idempotent
+        """Idempotent, at rest, and done by half or without a probe: doing it again is the way to finish it."""
+        idempotent = isinstance(act.effect, OnHost) and act.effect.idempotent
+        return idempotent and (found.done == "partly" or act.probe is None)
 
     async def _attempt(self, step: Step, act: Act, state: ActState) -> tuple[Reply, Verdict]:
         if act.before is not None and state.before is None:
