@@ -35,6 +35,9 @@ ACTS = {f"{step.name}.{act.key}": act for step in PLAN.steps for act in step.act
 ONCE = {name for name, act in ACTS.items() if isinstance(act.effect, OnHost) and not act.effect.idempotent}
 FILES = ("/var/tmp/mark", "/var/tmp/a", "/var/tmp/b", "/etc/systemd/system/app-web.service.d/cutover-held.conf")
 
+# Seconds after which an engine that waits for a host asks a person: an act's timeout and a call's.
+LONGEST = 90.0
+
 
 def broken_promises(trial: Trial) -> list[str]:
     """What should never be, each as a sentence."""
@@ -87,7 +90,8 @@ def _stuck(trial: Trial) -> Iterator[str]:
     state = trial.state
     if state.status in ("done", "rolled_back", "refused"):
         return
-    if state.status not in ("held", "back_held") and not state.questions:
+    at_work = trial.events[-1].mono > trial.loop_time - LONGEST
+    if state.status not in ("held", "back_held") and not state.questions and not at_work:
         yield f"the run is {state.status}, and nobody is asked anything"
     for asked in state.questions.values():
         if len(asked["what"]) < 10:
