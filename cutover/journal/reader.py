@@ -52,6 +52,10 @@ class JournalReader:
         """
         return [_decoded(seq, data) for seq, data in self._linked(after)]
 
+    def first(self) -> Event | None:
+        """The event that the journal begins with, without reading on. Raises what `events` raises."""
+        return next((_decoded(seq, data) for seq, data in self._linked(0)), None)
+
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
         """The events after `after`, then those to come, seen within `POLL` seconds. Raises what `events` raises."""
         if self._clock is None:

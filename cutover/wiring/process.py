@@ -117,10 +117,9 @@ def _edited(created: dict[str, Any]) -> str | None:
 
 def _creation(run: RunDirectory) -> dict[str, Any]:
     with open_reader(run) as reader:
-        for event in reader.events():
-            if event.type == "run.created":
-                return event.body
-            break
+        event = reader.first()
+    if event is not None and event.type == "run.created":
+        return event.body
     raise JournalError(f"the journal of run {run.id} does not begin with the run's creation")
 
 
