@@ -186,6 +186,18 @@ def test_a_question_with_a_deadline_and_a_typist(story: Story, captured: Callabl
     assert "answer: type the word and press Enter; from elsewhere: cutover ctl 7f3a9c answer look.ask.1 WORD\n" in text
 
 
+def test_a_question_that_says_more_shows_what_is_new(story: Story, captured: Callable[..., Captured]) -> None:
+    story.begin("look")
+    story.ask("look.ask", "look", "Now?", "go", "back", known=("all is green",))
+    over = "The downtime budget of 5m is used up. On, or back?"
+    story.add("question.amended", id="look.ask.1", known=["all is green", over], over_budget=True)
+    story.add("question.amended", id="look.ask.1", silence="hold", known=["all is green", over, "silence holds"])
+    assert page(story, captured).splitlines()[-2:] == [
+        f"20:00:05Z ◆ question look.ask.1 now says more: {over}",
+        "20:00:06Z ◆ question look.ask.1 now says more; silence holds now: silence holds",
+    ]
+
+
 def test_a_question_stays_within_100_columns(story: Story, captured: Callable[..., Captured]) -> None:
     story.begin("look")
     story.ask("look.ask", "look", "Now?", "go", known=("word " * 60,))
