@@ -71,7 +71,7 @@ class Progress:
             case "step.moved":
                 yield from self._step_moved(event, told)
             case "act.intent":
-                yield from self._begin(told, told.text)
+                yield from self._begin(told, f"begins: {told.text}")
             case "act.outcome":
                 yield from self._outcome(event, told)
             case "act.probed":
@@ -138,7 +138,8 @@ class Progress:
 
     def _done(self, event: Event, telling: _Telling) -> str:
         done = "taken back" if event.body["to"] == "undone" else "done"
-        took = f" in {show_duration(_seconds(telling.began, event.at_utc))}" if telling.began else ""
+        seconds = _seconds(telling.began, event.at_utc) if telling.began else 0.0
+        took = f" in {show_duration(seconds)}" if seconds >= 0.1 else ""
         if telling.waited_for:
             return f"{done}{took}: {telling.waited_for}"
         if len(telling.acts) == 1:
