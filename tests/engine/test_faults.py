@@ -24,7 +24,7 @@ from cutover.simulator.faults import (
     Reboot,
     RestartByItself,
 )
-from tests.engine.harness import Operator, Trial, go, pinned
+from tests.engine.harness import Operator, Trial, go, pinned, says
 from tests.engine.worlds import ACTS, PLAN, broken_promises
 
 FORTH = ("stop-old.stop.yakko.app-web.service", "stop-old.refuse.yakko.app-web.service", "mark.run.yakko",
@@ -65,6 +65,11 @@ LASTS: dict[str, tuple[Make, str]] = {
 def retries(question: dict) -> str | None:
     """Goes on, and retries what failed."""
     return go(question) or next((c["word"] for c in question["choices"] if c["word"] == "retry"), None)
+
+
+def gives_up(question: dict) -> str | None:
+    """Goes back, where that can be chosen."""
+    return says("back", "retry")(question)
 
 
 def struck(act: str, fault: Fault, operator: Operator, *, plan=PLAN, patience: float = 3_600.0) -> Trial:
@@ -287,12 +292,13 @@ def random_run(seed: int) -> Trial:
 def _holds(seed: int) -> None:
     run = random_run(seed)
     assert broken_promises(run) == [], seed
-    # The faults are over: with a person who retries, the run comes to an end.
+    # The faults are over: with a person who retries, or else goes back, the run comes to an end.
     for host in run.fleet.hosts.values():
         host.disk_full = False
     run.fleet.faults, run.fleet.struck = [], {}
-    run.operator, run.patience = retries, 1_000
-    for _ in range(6):
+    run.patience = 1_000
+    for attempt in range(6):
+        run.operator = retries if attempt < 3 else gives_up  # who skipped what the rest needs gets no further
         if run.state.status in RUN_ENDED:
             break
         run.commands = [(run.loop_time + 100 * n, {"id": f"release{run.starts}.{n}", "verb": "release", "args": {}})
