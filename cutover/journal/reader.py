@@ -50,11 +50,16 @@ class JournalReader:
         Raises JournalCorrupt with the place where they do not follow from each other, JournalError for a file that
         is no journal or has a newer format.
         """
-        return [_decoded(seq, data) for seq, data in self._linked(after)]
+        return list(self.each(after))
+
+    def each(self, after: int = 0) -> Iterator[Event]:
+        """As `events`, one at a time: a fold of a long journal takes less time when it need not hold all of it."""
+        for seq, data in self._linked(after):
+            yield _decoded(seq, data)
 
     def first(self) -> Event | None:
         """The event that the journal begins with, without reading on. Raises what `events` raises."""
-        return next((_decoded(seq, data) for seq, data in self._linked(0)), None)
+        return next(self.each(), None)
 
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
         """The events after `after`, then those to come, seen within `POLL` seconds. Raises what `events` raises."""

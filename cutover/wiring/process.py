@@ -45,7 +45,7 @@ async def _run_engine(run: RunDirectory, plan: Plan, created: dict[str, Any], ta
     reader = open_reader(run)
     world = await open_world(plan, created["world"], clock)
     try:
-        state = fold(reader.events())
+        state = fold(reader.each())
         engine = Engine(plan, world, journal, clock, state, _start(run, created, state, take_over))
         journal.on_low_space = engine.low_space
         if journal.low_space:
