@@ -48,9 +48,9 @@ class Desk:
         """The words of `cutover run` in this world."""
         return ("run", str(self.folder / "move.yaml"), "--world", str(self.world), *words)
 
-    def engine(self) -> int:
-        """The process id of the engine that was started last."""
-        events = self.cutover("audit", "show", "last", "--json").stdout.splitlines()
+    def engine(self, run: str = "last") -> int:
+        """The process id of a run's latest engine."""
+        events = self.cutover("audit", "show", run, "--json").stdout.splitlines()
         started = [event for event in map(json.loads, events) if event["type"] == "engine.started"]
         return int(started[-1]["body"]["pid"])
 
@@ -62,8 +62,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     with wiring.simulated_world(plan) as world:
         desk = Desk(tmp_path, world)
         yield desk
-        if '"engine":true' in desk.cutover("runs", "--json").stdout:
-            os.kill(desk.engine(), signal.SIGKILL)
+        for run in map(json.loads, desk.cutover("runs", "--json").stdout.splitlines()):
+            if run["engine"]:
+                os.kill(desk.engine(run["run"]), signal.SIGKILL)
 
 
 def test_answers_given_ahead_bring_it_to_its_end(desk: Desk) -> None:
