@@ -78,7 +78,6 @@ def test_a_full_disk_under_the_journal(op1: Operator, yakko: LabHost) -> None:
     fill(op1.host)
     assert fill_journal(run) == "held"
     why = run.held()
-    print(why)
     assert "the disk under the journal is full; its reserve was freed for this hold" in why
     assert not op1.host.exists(f"{op1.path(run.id)}/reserve")
     run.ctl("abort")
@@ -89,23 +88,24 @@ def test_a_full_disk_under_the_journal(op1: Operator, yakko: LabHost) -> None:
 
 
 def test_a_full_disk_without_the_reserve(op1: Operator, yakko: LabHost) -> None:
-    op1.writes(STEPS)
+    op1.writes(STEPS.replace("sleep 1", "sleep 10"))
     run = op1.runs()
-    run.asks("ready.ask")
+    run.answer("ready.ask", "go")
+    run.acts("work")
     op1.host.run(["rm", f"{op1.path(run.id)}/reserve"])
     fill(op1.host)
     assert fill_journal(run) == "gone"
     state = run.until(lambda state: not state["engine"])
     assert (state["exit_code"], state["ended"]) == (5, None)
-    print(run.log())
-    assert "no room" in run.log().lower()
-    assert "its last words" in op1.cutover("attach", run.id, code=5).stderr.lower()
-    print(run.resume(code=None))
+    words = f"There is no room left for the journal under {op1.path(run.id)}, and no reserve: nothing more is done."
+    assert words in run.log()
+    assert f"Its last words: {words}" in op1.cutover("attach", run.id, code=5).stderr
+    assert "There is no room for the journal's reserve" in run.resume(code=1)
 
     op1.host.run(["rm", f"{STATE}/filler"])
-    run.resume()
-    run.answer("ready.ask", "go")
+    assert "Begun, and nobody knows yet how it ended" in run.resume()
     run.ends("done", code=0)
+    assert "its receipt says that every command ended well" in run.shown()
     assert yakko.read(RAN) == "ran\n"
     assert not yakko.is_active("app-worker.service")
     run.is_whole()
@@ -120,12 +120,11 @@ def test_it_survives_the_logout_of_whoever_started_it(fresh_lab: Lab, yakko: Lab
     login.stdin.write("yes\n")
     login.stdin.flush()
     op1.host.run(["timeout", "20", "sh", "-c", f"until ls {op1.path()}/*/engine.sock 2>/dev/null; do sleep 0.1; done"])
-    run = Run(op1, "last")
+    run = op1.latest()
     run.answer("ready.ask", "go")
     run.acts("work")
     op1.host.drop_ssh_sessions()
     out, _ = login.communicate(timeout=20)
-    print(out)
     assert "The run goes on when this terminal closes." in out
     op1.host.run(["sh", "-c", "! pgrep -u deploy sshd"])
     run.ends("done", code=0)

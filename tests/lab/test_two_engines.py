@@ -90,7 +90,7 @@ def test_on_two_machines(op1: Operator, op2: Operator, yakko: LabHost) -> None:
     run.asks("ready.ask")
     refused = op2.cutover("run", FILE, "--yes", code=1)
     assert f"yakko is claimed by deploy@op1.{run.id}.1; nothing was done" in refused.stdout, refused
-    assert Run(op2, "last").intents() == []
+    assert op2.latest().intents() == []
     run.answer("ready.ask", "go")
     run.ends("done", code=0)
     assert_done_once(yakko, RAN)
