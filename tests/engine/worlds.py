@@ -41,7 +41,8 @@ LONGEST = 90.0
 
 def broken_promises(trial: Trial) -> list[str]:
     """What should never be, each as a sentence."""
-    return [*_twice(trial), *_stale(trial), *_open_ends(trial), *_stuck(trial), *_wrong_end(trial)]
+    promises = (_twice, _stale, _open_ends, _unheeded, _stuck, _wrong_end)
+    return [sentence for promise in promises for sentence in promise(trial)]
 
 
 def _twice(trial: Trial) -> Iterator[str]:
@@ -83,6 +84,18 @@ def _open_ends(trial: Trial) -> Iterator[str]:
         for key, act in step.acts.items():
             if act.status == "begun" and name not in left and act.host not in trial.state.excluded:
                 yield f"{name}.{key} was begun, and nobody found out what became of it"
+
+
+def _unheeded(trial: Trial) -> Iterator[str]:
+    """What a person said counts from the moment at which it is durable, whoever dies then."""
+    for answer in trial.of("question.answered"):
+        acts = [
+            event for event in trial.of("act.intent") if event.seq > answer.seq and ".undo" not in event.body["key"]
+        ]
+        if answer.body["choice"] == "back" and (acts or trial.state.status in ("running", "held", "done")):
+            yield f"{answer.actor} said back, and the run went on"
+        if answer.body["choice"] == "skip" and any(event.step == answer.step for event in acts):
+            yield f"{answer.actor} said to skip {answer.step}, and it acted"
 
 
 def _stuck(trial: Trial) -> Iterator[str]:
