@@ -5,6 +5,7 @@ goal was met is printed beside it, and the exit code is 0 either way.
 """
 
 import importlib
+import os
 import sys
 
 from benchmarks.figures import remark
@@ -19,7 +20,7 @@ def main(names: list[str]) -> int:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
     for name in names or PARTS:
-        remark(name)
+        remark(f"{name} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
         importlib.import_module(f"benchmarks.{name}").run()
     return 0
 
