@@ -154,7 +154,7 @@ class Acting:
         if reply.code != "token" or not isinstance(effect, OnHost) or effect.claim is None:
             return
         if self._record.state.claims.get(effect.host) == effect.claim.token:
-            raise Fenced(f"{effect.host} was taken over: {judging.sentence(reply)}")
+            raise Fenced(f"{effect.host}: {judging.sentence(reply)}")
 
     def _output(self, step: Step, act: Act) -> Output:
         def saw(stream: int, data: bytes) -> None:
@@ -197,7 +197,7 @@ class Acting:
             ClaimHost(host=host, mode="take", owner=owner, token=held + 1, timeout=CLAIM_TIMEOUT, machine_id=machine)
         )
         if taken.code == "token" and taken.owner != owner:
-            raise Fenced(f"{host} was taken over: {judging.sentence(taken)}")
+            raise Fenced(f"{host}: {judging.sentence(taken)}")
         if taken.code == "token" and taken.token is not None:  # ours, and the answer to an earlier take was lost
             self._record.decide("claim.taken", host=host, token=taken.token, owner=owner, why="found")
             return Reply(outcome="unknown", detail="the claim had moved on; looking again")

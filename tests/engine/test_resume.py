@@ -116,5 +116,5 @@ def test_a_takeover_in_the_middle_stops_the_engine_before_its_next_act() -> None
     assert not state.engine_up
     stopped = run.of("engine.stopped")[-1].body
     assert stopped["fenced"]
-    assert "bob was taken over" in stopped["why"]
+    assert "bob: another engine has taken it over" in stopped["why"]
     assert run.count("touch /tmp/two") == 0

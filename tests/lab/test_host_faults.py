@@ -146,7 +146,7 @@ def test_a_full_disk_on_a_host(op1: Operator, fresh_lab: Lab, yakko: LabHost) ->
     run.asks("ready.ask")
     fresh_lab.fill_disk("yakko")
     run.answer("ready.ask", "go")
-    assert_says(run.asks("work.failed"), "refused, nothing was done", "no receipt can be written", "disk full")
+    assert_says(run.asks("work.failed"), "refused, nothing was done: no receipt can be written (disk full", "on yakko;")
     assert run.state()["steps"]["again"]["status"] == "done"
     assert yakko.read("/dev/shm/ran") == "ran\n"
     fresh_lab.free_disk("yakko")
