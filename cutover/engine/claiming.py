@@ -91,5 +91,5 @@ class Claiming:
         if reply.code == "owned":
             way_out = "`cutover resume RUN --take-over` replaces an engine that is known to be dead"
             held = f"is claimed by {reply.owner}" if reply.owner else "was claimed by another engine, and given back"
-            return f"{host} {held}; nothing was done. {way_out}"
+            return f"{host} {held}. {way_out}"
         return f"{host} could not be claimed: {judging.sentence(reply)}"

@@ -141,6 +141,16 @@ class JournalReader:
         return self._files()
 
     def _open(self) -> sqlite3.Connection:
+        """The connection to read from. The writer may close the journal at any moment, and take its `-wal` away."""
+        while True:
+            try:
+                return self._open_as_it_is()
+            except sqlite3.OperationalError:
+                self.close()
+                if self._files() == self._seen:  # nothing has changed meanwhile: it really cannot be opened
+                    raise
+
+    def _open_as_it_is(self) -> sqlite3.Connection:
         files = self._files()
         if self._connection is not None and (files[2][0] if self._lasting else files == self._seen):
             return self._connection
