@@ -143,6 +143,8 @@ def _step_moved(state: RunState, step: str, body: dict[str, Any], at: str, _host
     this = state.step(step)
     this.status, this.why, this.since = body["to"], body.get("why", ""), at
     this.began, this.answer = this.began or at, None
+    if this.status == "checking":
+        this.polls = {}  # what an earlier attempt waited for says nothing about this one
     if body.get("outstanding"):
         state.outstanding.append(f"{step}: {this.why}")
 

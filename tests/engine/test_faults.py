@@ -314,3 +314,9 @@ def test_whatever_happens_the_promises_hold(block: int) -> None:
 def test_whatever_happens_the_promises_hold_at_length(block: int) -> None:
     for seed in range(10_000 + block * 50, 10_000 + block * 50 + 50):
         _holds(seed)
+
+
+@pytest.mark.parametrize("seed", [10125])
+def test_seeds_that_once_showed_a_bug(seed: int) -> None:
+    """10125: an undo was lost on its way, and its probe took a unit that was up and still held for one taken back."""
+    _holds(seed)
