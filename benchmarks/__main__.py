@@ -6,6 +6,7 @@ goal was met is printed beside it, and the exit code is 0 either way.
 
 import importlib
 import os
+import signal
 import sys
 
 from benchmarks.figures import remark
@@ -19,6 +20,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     for name in names or PARTS:
         remark(f"{name} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
         importlib.import_module(f"benchmarks.{name}").run()
