@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from cutover.model.kind import Kind
+from cutover.model.kind import Kind, Scope
 from cutover.model.plan import Source
 from cutover.model.runbook import Head, Runbook, StepEntry, StepWords
-from cutover.planning import inventory
+from cutover.planning import inventory, names
 from cutover.planning.diagnostics import Span, did_you_mean
 from cutover.planning.interpolate import interpolate, names_of
 from cutover.planning.inventory import Inventory
@@ -63,13 +63,24 @@ def read(source: Source, kinds: Mapping[str, type[Kind]]) -> Loaded:
             problems.at(tree.span, "A runbook is a mapping; it begins with 'title: …'.")
         problems.refuse()
     ways = _inventory(source, tree, problems)
-    names = names_of(tree, _overrides(source, tree, ways, problems), dict(source.environment))
-    tree = interpolate(tree, names, problems)
+    values = names_of(tree, _overrides(source, tree, ways, problems), dict(source.environment))
+    tree = interpolate(tree, values, problems)
     head = _head(tree, problems)
     written = read_steps(tree.child("steps"), kinds, problems)
+    if problems.found and head is not None:
+        names.note_all(
+            written, _step_names(tree), Scope({site: dict(roles) for site, roles in head.sites.items()}), problems
+        )
     problems.settle()
     assert head is not None
     return Loaded(Runbook(**_fields(head, Head), steps=tuple(map(_entry, written))), written, ways, problems)
+
+
+def _step_names(tree: Map) -> set[str]:
+    """Return the names of all steps, also of those that something is wrong with."""
+    steps = tree.child("steps")
+    items = steps.items if isinstance(steps, Seq) else ()
+    return {name for item in items if isinstance(item, Map) for name in item.entries}
 
 
 def _entry(step: Written) -> StepEntry:
