@@ -145,7 +145,7 @@ class JournalReader:
         while True:
             try:
                 return self._open_as_it_is()
-            except sqlite3.OperationalError:
+            except (sqlite3.OperationalError, FileNotFoundError):
                 self.close()
                 if self._files() == self._seen:  # nothing has changed meanwhile: it really cannot be opened
                     raise
