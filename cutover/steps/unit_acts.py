@@ -49,11 +49,14 @@ def _hold(unit: str) -> Iterator[Command]:
 
 
 def _release(unit: str) -> Iterator[Command]:
-    """Release it, whether it is held or not; the directory goes too, when nothing else is in it."""
+    """Release it, whether it is held or not; the directory goes too, when nothing else is in it.
+
+    mkdir lets rmdir succeed also where there is no directory. (`find` would stumble over what others remove beside it.)
+    """
     directory, _, name = units.hold_file(unit).rpartition("/")
     yield _root("rm", "-f", f"{directory}/{name}")
-    here = directory.rpartition("/")[2]
-    yield _root("find", units.UNIT_DIRECTORY, "-maxdepth", "1", "-name", here, "-empty", "-delete")
+    yield _root("mkdir", "-p", directory)
+    yield _root("rmdir", "--ignore-fail-on-non-empty", directory)
     yield _root("sync", units.UNIT_DIRECTORY)
     yield _root("systemctl", "daemon-reload")
 
