@@ -45,7 +45,7 @@ def _without_collector() -> Iterator[None]:
 def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
     loaded = loader.read(source, kinds)
     runbook, problems = loaded.runbook, loaded.problems
-    scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()})
+    scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()}, channels=dict(runbook.channels))
     pinned = _pins(source, scope, problems)
     order = _order(runbook, loaded.written, problems)
     entries = {entry.name: (entry, step) for entry, step in zip(runbook.steps, loaded.written, strict=True)}
@@ -62,6 +62,7 @@ def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
         steps=done,
         downtime=runbook.downtime,
         announcement=runbook.announcement,
+        channels=dict(runbook.channels),
         measures=dict(runbook.measures),
         secrets=dict(runbook.secrets),
         pinned=all(host.machine_id is not None for host in hosts.values()),
