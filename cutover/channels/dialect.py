@@ -137,7 +137,10 @@ class Dialect:
         return lambda reply: passed(f"{self.name}: it is gone") if reply.status in (404, 410) else judge(reply)
 
     def searched(self, effect: Http, find: Callable[[Any], dict[str, Any] | None], tag: str) -> Probe:
-        """A probe that looks for a message among the latest. find: what it notes, from the list, or None."""
+        """A probe that looks for a message among the latest.
+
+        find: what it notes, from the answer, or None; raises TypeError, KeyError or AttributeError for what is no list.
+        """
 
         def judge(reply: Reply, _: Reply | None) -> Probed:
             found = json_of(reply) if reply.status == 200 else None

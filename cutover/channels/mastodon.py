@@ -32,7 +32,7 @@ class MastodonDialect(Dialect):
     def post(self, message: Message) -> Posting:
         """The key is kept for an hour only, and not atomically: the account's last statuses are searched first."""
         account = json_of(message.before).get("id", "") if message.before and message.before.status == 200 else ""
-        recent = f"{self._channel.server}/api/v1/accounts/{account or '${account}'}/statuses?limit=20"
+        recent = f"{self._channel.server}/api/v1/accounts/{account or '${account}'}/statuses?limit=40"
         body = {"status": _tagged(message), "visibility": self._channel.visibility}
         return Posting(
             effect=self.request("POST", (self._statuses,), body, headers=(("Idempotency-Key", (message.tag,)),)),
@@ -71,6 +71,8 @@ def _tagged(message: Message) -> str:
 
 
 def _find(statuses: Any, tag: str) -> dict[str, Any] | None:
+    if not isinstance(statuses, list):
+        raise TypeError
     for status in statuses:
         if unescape(_TAGS.sub(" ", status["content"])).rstrip().endswith(f"run {tag}"):
             return {"message": str(status["id"])}

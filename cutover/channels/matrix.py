@@ -31,7 +31,7 @@ class MatrixDialect(Dialect):
     def post(self, message: Message) -> Posting:
         """The transaction id protects as long as the server remembers it; after that the tag does."""
         content = {"msgtype": "m.notice", "body": message.text, TAG: message.tag}
-        recent = self.request("GET", (f"{self._room}/messages?dir=b&limit=50",), reads=True, cap=ENOUGH)
+        recent = self.request("GET", (f"{self._room}/messages?dir=b&limit=100",), reads=True, cap=ENOUGH)
         return Posting(
             effect=self._send(message.tag, content),
             judge=self.named("event_id"),

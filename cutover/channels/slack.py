@@ -75,9 +75,9 @@ class SlackDialect(Dialect):
     def _judge(self, says: Callable[[dict[str, Any]], Verdict]) -> Callable[[Reply], Verdict]:
         def answered(reply: Reply) -> Verdict:
             found = json_of(reply)
-            if not isinstance(found, dict) or "ok" not in found:
+            if not isinstance(found, dict) or not isinstance(found.get("ok"), bool):
                 return unknown(f"{self.name} gave an answer that is none of Slack's{said(reply)}")
-            if found["ok"] is True:
+            if found["ok"]:
                 return says(found)
             error = str(found.get("error", ""))
             if error in ("ratelimited", "rate_limited"):

@@ -65,6 +65,8 @@ class StatuspageDialect(Dialect):
 
 
 def _find(incidents: Any, tag: str) -> dict[str, Any] | None:
+    if not isinstance(incidents, list):
+        raise TypeError
     for incident in incidents:
         if (incident.get("metadata") or {}).get("cutover", {}).get("tag") == tag:
             return {"message": str(incident["id"])}

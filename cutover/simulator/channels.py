@@ -182,7 +182,8 @@ def _matrix(
         }
     words = [unquote(word) for word in route.split("/")]
     if words[2] == "redact":
-        return _changed(board.find(words[3].removeprefix("$")), None) or (200, {"event_id": "$redaction"})
+        _changed(board.find(words[3].removeprefix("$")), None)
+        return 200, {"event_id": "$redaction"}
     if relation := body.get("m.relates_to"):
         edited = board.find(relation["event_id"].removeprefix("$"))
         return _changed(edited, body["m.new_content"]["body"]) or (200, {"event_id": "$edit"})

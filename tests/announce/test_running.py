@@ -1,6 +1,7 @@
 """Announcements in whole runs, in virtual time: crashes, faults, the way back, and what goes on beside the run."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -132,7 +133,7 @@ def test_too_many_requests_are_not_done_and_tried_again_when_allowed() -> None:
     assert trial.start().status == "done"
     assert texts(trial, "chat") == ["We move.", "We are home."]
     intents = [event.mono for event in trial.of("act.intent", "tell")]
-    assert [round(later - earlier) for earlier, later in zip(intents, intents[1:], strict=False)] == [30, 30]
+    assert [round(later - earlier) for earlier, later in pairwise(intents)] == [30, 30]
 
 
 def test_a_service_that_refuses_the_start_holds_the_run_until_a_retry() -> None:
