@@ -169,7 +169,7 @@ class Announce(Kind):
         for fact in RUN_FACTS:
             text = text.replace(f"${{run.{fact}}}", getattr(facts, fact))
         # A plan shows what is sent when all goes well: after a start.
-        first = {"message": "${message}"} if facts.planned and what in ("update", "end") else facts.first
+        first = {"message": "${message}"} if facts.planned and self.what in ("update", "end") else facts.first
         tag = f"{facts.id}-{mark}"
         return Message(text=text, what=what, run=facts.id, tag=tag, before=facts.before, first=first)
 
