@@ -114,6 +114,8 @@ class Announce(Kind):
     def _confirming(self, scope: Scope) -> tuple[str, ...]:
         """The channels that the step waits for. Raises ScopeError for one that may not confirm, or is not there."""
         if self.what in ("update", "end"):
+            if self.confirm is not None:  # by its place; where it is said, the loader has refused it
+                raise ScopeError(f"only a start is confirmed, and this is the {self.what} by its place", "confirm", ())
             return ()
         elsewhere = tuple(name for name in self.channels if self._dialect(name, scope).elsewhere)
         if not isinstance(self.confirm, tuple):

@@ -88,6 +88,9 @@ def test_an_announcement_and_its_waiver_contradict_each_other() -> None:
          "x: 'toots' lives on old: only a channel that lives elsewhere may confirm."),
         ("steps:", "steps:\n  - x: {announce: {channels: chat, text: x, what: end, confirm: all}}",
          "Only a start is confirmed; leave out 'confirm'."),
+        ("steps:", "steps:\n  - x: {announce: {channels: chat, text: x}}\n"
+         "  - y: {announce: {channels: chat, text: x, confirm: all}}",
+         "y: only a start is confirmed, and this is the end by its place."),
         ("steps:", "steps:\n  - x: {announce: {channels: [chat, chat], text: x}}", "A channel is named twice."),
         ("steps:", f"steps:\n  - x: {{announce: {{channels: toots, text: {'x' * 470}}}}}",
          "x: the text may have 470 characters, and 'toots' takes 460."),
