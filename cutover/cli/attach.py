@@ -232,11 +232,7 @@ class _Attached:
         return exit_code(state, alive=True)
 
     def _detached(self) -> ExitCode:
-        run = self._run.id
-        self._talk(
-            f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
-            f"`cutover ctl {run} abort` walks it back."
-        )
+        self._talk(detached(self._run.id))
         return ExitCode.INTERRUPTED
 
     def _end(self) -> ExitCode:
@@ -260,6 +256,14 @@ class _Attached:
 
     def _talk(self, text: str) -> None:
         self._screen.above(lambda: self._output.talk(text))
+
+
+def detached(run: str) -> str:
+    """What is said when somebody leaves a run that goes on."""
+    return (
+        f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
+        f"`cutover ctl {run} abort` walks it back."
+    )
 
 
 def _last_line(run: RunDirectory) -> str:

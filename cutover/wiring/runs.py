@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -107,28 +108,44 @@ def engine_answers(run: RunDirectory) -> bool:
     return asyncio.run(ask())
 
 
+def discard_run(run: RunDirectory) -> None:
+    """Remove a run that no engine has driven in any real world."""
+    shutil.rmtree(run.path)
+
+
 def spawn_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.Popen[bytes]":
-    """Start the engine as a process of its own, and wait until it answers. Raises CutoverError when it does not.
+    """Start the engine, and wait until it answers. Raises CutoverError when it does not."""
+    seen = last_seq(run)
+    process = start_engine(run, take_over=take_over)
+    await_engine(run, process, seen)
+    return process
+
+
+def start_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.Popen[bytes]":
+    """Start the engine as a process of its own: from here on the run goes on, whoever waits for it.
 
     It is the leader of a session of its own, so that no terminal's hang-up reaches it; what it says goes to the run's
     engine.log.
     """
     argv = [sys.executable, "-m", "cutover", "engine", run.id]
     argv += ["--take-over"] if take_over else []
-    seen = last_seq(run)
     with run.log.open("ab") as log:
         if log.tell() == 0:
             log.write(b"\n")  # takes a block of the disk: room for the last words when it is full
             log.flush()
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def await_engine(run: RunDirectory, process: "subprocess.Popen[bytes]", seen: int) -> None:
+    """Wait until the engine answers. Raises EngineGone when it does not; `seen`: the last event from before it."""
     deadline = time.monotonic() + ENGINE_START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
             if last_seq(run) > seen:  # it was there, and the run ended at once: its journal says how
-                return process
+                return
             raise EngineGone(_last_words(run))
         if run.socket.exists() and engine_answers(run):
-            return process
+            return
         time.sleep(0.02)
     raise EngineGone(
         f"the engine (pid {process.pid}) did not answer within {ENGINE_START_TIMEOUT:.0f} s; see {run.log}"
