@@ -21,7 +21,7 @@ from cutover.cli.progress import Progress
 from cutover.cli.screen import END, Screen
 from cutover.client import Client
 from cutover.errors import EngineGone, ExitCode, JournalCorrupt, JournalError
-from cutover.journal.directory import RunDirectory, resolve_run
+from cutover.journal.directory import RunDirectory
 from cutover.model.events import Event
 from cutover.model.text import visible_line
 from cutover.ports import Clock
@@ -37,7 +37,7 @@ _Item = tuple[str, Event | None]
 
 def attach(args: Namespace) -> ExitCode:
     """`cutover attach [RUN]`."""
-    return follow(resolve_run(args.run), as_json=args.json, wait=True)
+    return follow(wiring.find_run(args.run), as_json=args.json, wait=True)
 
 
 def follow(

@@ -13,7 +13,7 @@ from cutover.cli.output import Output
 from cutover.cli.overview import exit_code, overview, status_json, words
 from cutover.cli.questions import question_text
 from cutover.errors import CutoverError, ExitCode
-from cutover.journal.directory import RunDirectory, list_runs, resolve_run
+from cutover.journal.directory import RunDirectory, list_runs
 from cutover.model.kind import Ask
 from cutover.model.plan import Plan
 from cutover.model.run_state import RunState
@@ -76,7 +76,7 @@ def announcement(plan: Plan) -> Iterator[str]:
 
 def resume(args: Namespace) -> ExitCode:
     """`cutover resume RUN`."""
-    output, found = Output(), resolve_run(args.run)
+    output, found = Output(), wiring.find_run(args.run)
     with wiring.open_reader(found) as reader:
         events = reader.events()
     state = wiring.run_state(found)
@@ -134,7 +134,7 @@ def _stay(found: RunDirectory, args: Namespace, output: Output, *, after: int = 
 
 def status(args: Namespace) -> ExitCode:
     """`cutover status [RUN]`."""
-    output, found = Output(), resolve_run(args.run)
+    output, found = Output(), wiring.find_run(args.run)
     with wiring.open_reader(found) as reader:
         events = reader.events()
     state = wiring.run_state(found)
@@ -178,7 +178,7 @@ def runs(args: Namespace) -> ExitCode:
 
 
 def _agreed(output: Output) -> bool:
-    output.control("Start it? Type yes: ")
+    output.prompt("Start it? Type yes: ")
     try:
         return sys.stdin.readline().strip().lower() == "yes"
     except UnicodeDecodeError:

@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cutover import __version__
-from cutover.errors import EngineGone, ExitCode
-from cutover.journal.directory import RunDirectory, new_run_id, run_directory
+from cutover.errors import CutoverError, EngineGone, ExitCode
+from cutover.journal.directory import LAST, RunDirectory, list_runs, new_run_id, resolve_run, run_directory
 from cutover.journal.reader import JournalReader
 from cutover.journal.sqlite import SqliteJournal
 from cutover.model.events import Draft, Event, Origin
@@ -78,6 +78,23 @@ async def _record_creation(run: RunDirectory, plan: Plan, answers: dict[str, str
 def open_reader(run: RunDirectory) -> JournalReader:
     """The journal of a run, to read only."""
     return JournalReader(run.journal, RealClock())
+
+
+def find_run(name: str) -> RunDirectory:
+    """The run that a person means by an id, the beginning of one, or "last". Raises RunNotFound.
+
+    "last" is the latest run that an engine drives now; when there is none, the latest that was not refused.
+    """
+    runs = list_runs() if name == LAST else []
+    under_way = (run for run in runs if run.socket.exists() and engine_answers(run))
+    return next(under_way, None) or next((run for run in runs if not _refused(run)), None) or resolve_run(name)
+
+
+def _refused(run: RunDirectory) -> bool:
+    try:
+        return run_state(run).status == "refused"
+    except CutoverError:
+        return False  # whoever opens it will hear why it cannot be read
 
 
 def run_state(run: RunDirectory) -> RunState:

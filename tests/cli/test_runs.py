@@ -93,6 +93,8 @@ def test_without_a_terminal_it_ends_with_3_and_waits_on(desk: Desk) -> None:
     attached = desk.cutover("attach", run, code=4)
     assert "rolled back" in attached.stdout
     assert json.loads(desk.cutover("status", run, "--json").stdout)["exit_code"] == 4
+    commanded = desk.cutover("ctl", run, "hold", code=1)
+    assert commanded.stderr == f"Run {run} is rolled back; there is nothing to command.\n"
     assert desk.cutover("runs", "--ids").stdout == f"{run}\n"
 
 
@@ -170,6 +172,14 @@ def test_a_second_run_is_refused_with_the_owner(desk: Desk) -> None:
     refused = desk.cutover(*desk.run("--wait"), code=1)
     assert "refused, and nothing was done: " in refused.stdout
     assert "claimed by" in refused.stdout
+
+
+def test_last_is_the_run_under_way_and_never_a_refused_one(desk: Desk) -> None:
+    run = desk.cutover(*desk.run("--detach")).stdout.strip()
+    desk.cutover(*desk.run("--wait"), code=1)
+    assert f"{run}: hold is accepted" in desk.cutover("ctl", "last", "hold").stdout
+    os.kill(desk.engine(run), signal.SIGKILL)
+    assert json.loads(desk.cutover("status", "--json").stdout)["run"] == run
 
 
 @pytest.mark.parametrize(
