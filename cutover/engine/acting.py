@@ -12,6 +12,7 @@ A reply that is unknown, and an intent that the engine finds after its own death
 An act that was found *not done* may be tried again by itself; it is never repeated blindly and never skipped blindly.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from cutover.model.plan import Step
 from cutover.model.run_state import ActState
 from cutover.model.text import visible_line
 from cutover.model.units import show_duration
-from cutover.model.verdict import Probed, Verdict
+from cutover.model.verdict import Probed, Verdict, unknown
 from cutover.ports import Output
 
 CLAIM_TIMEOUT = 15.0
@@ -66,7 +67,10 @@ class Acting:
             if found and found.done in ("unknown", "partly") and not self._may_repeat(act, found):
                 raise InDoubt(found.because)
             await self._context.gate(back)
-            reply, verdict = await self._attempt(step, act, state)
+            opened = await self._through_gate(step, act)
+            if opened is None:
+                return
+            reply, verdict = await self._attempt(step, opened, state)
             if verdict.passed:
                 return
             if reply.outcome == "unknown" or reply.code in ("receipt-exists", "token"):
@@ -104,6 +108,27 @@ class Acting:
     def _may_repeat(act: Act, found: Probed) -> bool:
         """Half done and idempotent: doing it again is the way to finish it."""
         return found.done == "partly" and isinstance(act.effect, OnHost) and act.effect.idempotent
+
+    async def _through_gate(self, step: Step, act: Act) -> Act | None:
+        """Read what the act depends on elsewhere; the act with the guards that come of it, None if nothing is left."""
+        if act.gate is None:
+            return act
+        replies = await asyncio.gather(*map(self._context.read, act.gate.effects))
+        silent = next((reply for reply in replies if reply.outcome != "answered"), None)
+        opens = unknown(judging.sentence(silent)) if silent else act.gate.opens(*replies)
+        verdict = opens if isinstance(opens, Verdict) else None
+        because = visible_line(verdict.because) if verdict else "it is as it must be"
+        found = verdict.finding if verdict else "passed"
+        for effect, reply in zip(act.gate.effects, replies, strict=True):
+            read = {"effect": effect_to_json(effect), "reply": reply_to_json(reply)}
+            self._decide(step, act, "act.gate", finding=found, because=because, **read)
+        if isinstance(opens, Verdict):
+            if not opens.passed:
+                raise StepFailed(f"{act.title}: not begun: {because}")
+            self._probed(step, act, Probed("done", f"{act.title}: nothing is left to do: {because}"))
+            return None
+        assert isinstance(act.effect, OnHost)
+        return replace(act, effect=replace(act.effect, guards=(*act.effect.guards, *opens)))
 
     async def _attempt(self, step: Step, act: Act, state: ActState) -> tuple[Reply, Verdict]:
         if act.before is not None and state.before is None:

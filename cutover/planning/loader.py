@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from cutover.model.kind import Kind
+from cutover.model.kind import Kind, Scope, ScopeError
 from cutover.model.plan import Source
 from cutover.model.runbook import Head, Runbook, StepEntry, StepWords
 from cutover.planning import inventory
@@ -27,7 +27,7 @@ from cutover.planning.tree import Entry, Map, Node, Path, Scalar, Seq, shorten
 from cutover.planning.validate import dotted, validate
 from cutover.planning.yaml_tree import parse
 
-LATER_SECTIONS = ("databases", "redis", "channels", "checks")
+LATER_SECTIONS = ("redis", "channels", "checks")
 
 _URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
 
@@ -107,6 +107,7 @@ def _head(tree: Map, problems: Problems) -> Head | None:
             if not _URL.fullmatch(getattr(measure, word)):
                 message = f"measures.{name}.{word} is no URL; expected one such as https://social.example/health."
                 problems.at(_span(tree, ("measures", name, word)), message)
+    _check_databases(head, tree, problems)
     refuse_plain_secrets(head, node, _describe, problems)
     return head
 
@@ -146,6 +147,17 @@ def _check_sites(head: Head, tree: Map, problems: Problems) -> None:
     for site in head.sites:
         if site in site_of:
             problems.at(_span(tree, ("sites",)), f"'{site}' is a site and a host.", "Give one another name.")
+
+
+def _check_databases(head: Head, tree: Map, problems: Problems) -> None:
+    """A database is on one host of the runbook."""
+    scope = Scope(head.sites)
+    for name, database in head.databases.items():
+        try:
+            scope.host(database.on)
+        except ScopeError as problem:
+            path = ("databases", name, "on")
+            problems.at(_span(tree, path), f"{dotted(path)}: {problem}.", did_you_mean(problem.name, problem.known))
 
 
 def _exactly_one(tree: Map, path: Path, choices: str, given: list[str], problems: Problems) -> None:
