@@ -94,6 +94,13 @@ CAUGHT_UP = (
     "WITH RECURSIVE look(turn, holds) AS (SELECT 0, HOLDS UNION ALL SELECT turn + 1, HOLDS "
     "FROM look, pg_sleep(0.1) WHERE NOT holds AND turn < 100) SELECT bool_or(holds) FROM look"
 )
+# Who a cluster is and where it keeps what; one name and value per line.
+FACTS = (
+    "SELECT 'system_identifier', system_identifier::text FROM pg_control_system() "
+    "UNION ALL SELECT name, setting FROM pg_settings WHERE name IN "
+    "('data_directory', 'config_file', 'hba_file', 'port', 'server_version', 'unix_socket_directories') "
+    "UNION ALL SELECT name, setting FROM pg_config WHERE name = 'BINDIR'"
+)
 # What a primary must not be doing when it is about to be stopped; one name and number per line.
 BURDENS = """\
 SELECT 'standbys', count(*) FROM pg_stat_replication WHERE state = 'streaming'

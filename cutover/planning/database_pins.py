@@ -5,7 +5,7 @@ import asyncio
 import pydantic
 
 from cutover.checks.host import said
-from cutover.checks.postgres import AS_OWNER, lines_in
+from cutover.checks.postgres import AS_OWNER, FACTS, lines_in
 from cutover.errors import PinningFailed
 from cutover.model.databases import Database
 from cutover.model.effects import Command, OnHost, Reply
@@ -14,13 +14,6 @@ from cutover.model.plan import Plan
 from cutover.planning.databases import cluster_of
 from cutover.ports import World
 
-# One name and value per line.
-FACTS = (
-    "SELECT 'system_identifier', system_identifier::text FROM pg_control_system() "
-    "UNION ALL SELECT name, setting FROM pg_settings WHERE name IN "
-    "('data_directory', 'config_file', 'hba_file', 'port', 'server_version', 'unix_socket_directories') "
-    "UNION ALL SELECT name, setting FROM pg_config WHERE name = 'BINDIR'"
-)
 CLUSTERS = ("pg_lsclusters", "--no-header")
 
 
