@@ -55,11 +55,8 @@ BEGIN
 END $$;
 SELECT pg_logical_emit_message(true, 'cutover', :'step');
 """
-OTHERS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() "
-    "AND usename IS DISTINCT FROM current_setting('cutover.role')"
-)
 CANARY = """\
+SET client_min_messages = warning;
 BEGIN;
 CREATE SCHEMA IF NOT EXISTS cutover;
 CREATE TABLE IF NOT EXISTS cutover.canary (step text NOT NULL, at timestamptz NOT NULL DEFAULT now());
@@ -81,7 +78,6 @@ SLOT = """\
 SELECT pg_create_physical_replication_slot(:'slot', true)
   WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = :'slot');
 """
-DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = :'slot';\n"
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' ORDER BY slot_name"
 # The timeline that a standby is on: its receiver's, or what it has replayed.
 TIMELINE = (

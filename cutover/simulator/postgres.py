@@ -125,7 +125,8 @@ def stopped(host: "Host", unit: str, now: float) -> None:
         checkpoint(cluster)
         cluster.state, cluster.shipping = "shut down", True
     else:
-        cluster.state = "shut down in recovery"
+        # A restartpoint: as far as it has replayed, on the timeline that it has come to.
+        cluster.state, cluster.checkpoint_timeline = "shut down in recovery", cluster.timeline
     _gone(host, cluster)
 
 

@@ -142,7 +142,8 @@ def _canary(_call: Call, cluster: Cluster, given: Variables) -> Answer:
 
 def _promote(call: Call, cluster: Cluster, _given: Variables) -> Answer:
     if cluster.role == "primary":
-        return _script_error("recovery is not in progress")
+        hint = "HINT:  Recovery control functions can only be executed during recovery."
+        return _script_error(f"recovery is not in progress\n{hint}")
     postgres.promote(call.host, cluster, call.now)
     return Answer(stdout="t\n", takes=PROMOTE_TAKES)
 
