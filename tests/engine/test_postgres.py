@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from cutover.checks import postgres
 from cutover.planning.review import review
-from cutover.simulator.faults import At, Crash, CutReplication, DieWhileStopping, FreezeHost, StallReplay
+from cutover.simulator.faults import At, Crash, CutReplication, DieWhileStopping, FailCommand, FreezeHost, StallReplay
 from cutover.simulator.fleet import Fleet
-from tests.engine.harness import at, go, says
+from cutover.steps import postgres_in, postgres_out
+from tests.engine.harness import RUN, at, go, says
 from tests.engine.postgres_move import as_before, cluster, lost, move, watched
 
 
@@ -160,3 +162,33 @@ def test_the_old_primary_dies_before_the_fence() -> None:
 def test_a_frozen_standby() -> None:
     trial = move(operator=says("go"), patience=600).with_faults(FreezeHost("nixie", At(act="fence.close"), 9_000.0))
     ends(trial)
+
+
+# --- the watch can fail: with one guard taken away, it finds what that guard kept away
+
+
+def caught(trial, says_what: str) -> None:
+    trial.operator = says("go", f"go-{RUN}", "skip")
+    with watched(), pytest.raises(AssertionError, match=says_what):
+        trial.start()
+
+
+def test_without_the_comparison_a_standby_that_lacks_something_would_be_promoted(monkeypatch) -> None:
+    monkeypatch.setattr(postgres, "caught_up", lambda *_: ())
+    caught(move().with_faults(CutReplication("nixie", At(act="fence.close"), 9_000.0)), "S2: .* not beyond")
+
+
+def test_without_the_proof_of_the_stop_a_dead_primary_would_be_left_behind(monkeypatch) -> None:
+    monkeypatch.setattr(postgres.Stopped, "fenced", True)
+    caught(move().with_faults(DieWhileStopping("alice", "postgresql@15-main")), "S2: it was not stopped")
+
+
+def test_without_the_look_at_the_other_side_there_would_be_two(monkeypatch) -> None:
+    """Going back after the promotion, with the new primary left up."""
+    monkeypatch.setattr(postgres_out, "not_writable", lambda other, scope: None)
+    monkeypatch.setattr(postgres_in, "take_out", lambda *_: None)
+    monkeypatch.setattr(postgres_out, "take_out", lambda *_: None)
+    trial = move(operator=lambda question: "back" if question["id"].startswith("way-back") else go(question))
+    trial.with_faults(FailCommand(At(argv="sudo -n install -m 0640*", times=99), stderr="no luck"))
+    with watched(), pytest.raises(AssertionError, match="S1"):
+        trial.start()
