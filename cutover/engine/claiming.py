@@ -69,12 +69,17 @@ class Claiming:
         shown = await self._perform(host, "show")
         if shown.outcome != "answered" or shown.token is None:
             return shown
-        ours = not shown.owner or engine_of(shown.owner) == engine_of(self._context.owner)
-        if not ours and not self._context.take_over:
+        if not self._ours(host, shown) and not self._context.take_over:
             return Reply(outcome="refused", code="owned", owner=shown.owner, token=shown.token)
         if not shown.owner:
             return await self._perform(host, "claim")
         return await self._perform(host, "take", shown.token + 1)
+
+    def _ours(self, host: str, shown: Reply) -> bool:
+        """Whether an earlier start of this engine held the host last, or nobody since."""
+        if shown.owner:
+            return engine_of(shown.owner) == engine_of(self._context.owner)
+        return self._record.state.last_claims.get(host) in (None, shown.token)
 
     async def _perform(self, host: str, mode: str, token: int = 0) -> Reply:
         machine = self._context.plan.hosts[host].machine_id
@@ -85,5 +90,6 @@ class Claiming:
     def _sentence(self, host: str, reply: Reply) -> str:
         if reply.code == "owned":
             way_out = "`cutover resume RUN --take-over` replaces an engine that is known to be dead"
-            return f"{host} is claimed by {reply.owner}; nothing was done. {way_out}"
+            held = f"is claimed by {reply.owner}" if reply.owner else "was claimed by another engine, and given back"
+            return f"{host} {held}. {way_out}"
         return f"{host} could not be claimed: {judging.sentence(reply)}"

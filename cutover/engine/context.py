@@ -62,13 +62,23 @@ class Context:
         """Whether the run is on its way back, or ended."""
         return self.record.state.status not in ("preparing", "running", "held")
 
-    async def gate(self, back: bool) -> None:
-        """Wait here while the run is held. Raises GoingBack when a forward step meets a run that turned round."""
+    async def pause(self, seconds: float) -> None:
+        """Let time pass, but no longer than until the run turns round. What was decided before is durable first."""
+        await self.record.commit()
+        until, turned = self.clock.monotonic() + seconds, self.going_back()
+        while (left := until - self.clock.monotonic()) > 0 and self.going_back() == turned:
+            await self.changed_within(left)
+
+    async def gate(self, back: bool, *, waits: bool = True) -> None:
+        """Wait here while the run is held, unless told not to.
+
+        Raises GoingBack when a forward step meets a run that turned round.
+        """
         state = self.record.state
         while True:
             if not back and self.going_back():
                 raise GoingBack
-            if state.status == ("going_back" if back else "running"):
+            if not waits or state.status == ("going_back" if back else "running"):
                 return
             await self.record.commit()
             await self.record.changed.wait()

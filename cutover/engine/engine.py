@@ -64,6 +64,7 @@ class Engine:
         self.questions = Questions(self._context)
         self.commands = Commands(self._context, self.questions)
         self._walking = Walking(self._context, self.questions)
+        self._beside = self._walking.beside
         self._window = Window(self._context, self.questions)
         journal.on_commit(self.commands.saw)
 
@@ -102,6 +103,7 @@ class Engine:
         if not await self._prepare():
             return
         watch = asyncio.ensure_future(self._window.watch())
+        self._beside.take_up(self._plan.steps)
         try:
             if not self._context.going_back():
                 await self._forward()
@@ -110,6 +112,7 @@ class Engine:
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+            await self._beside.close()
 
     async def _prepare(self) -> bool:
         """Reach, claim and check everything. False when a fresh run was refused: nothing was done."""
@@ -171,7 +174,11 @@ class Engine:
 
     async def _forward(self) -> None:
         """The graph of steps: every step begins when what it needs is settled and nothing holds."""
-        await self._walk_graph(self._unfinished, self._ready, self._forward_one, self._context.going_back)
+        while self.state.status in ("running", "held"):
+            await self._walk_graph(self._unfinished, self._ready, self._forward_one, self._context.going_back)
+            await self._beside.finished()
+            if self.state.status == "running":
+                break
         if self.state.status == "running":
             self.questions.withdraw_all("the run has ended")
             self._record.move_run("finish", "every step is done")
@@ -181,7 +188,11 @@ class Engine:
         self.questions.withdraw_all("the run goes back", but="undo")
         self._record.decide("rollback.planned", steps=[step.name for step in reversed(self._plan.steps)
                                                        if self.state.step(step.name).touched])  # fmt: skip
-        await self._walk_graph(self._not_undone, self._ready_to_undo, self._walking.back, lambda: False)
+        while True:
+            await self._walk_graph(self._not_undone, self._ready_to_undo, self._walking.back, lambda: False)
+            await self._beside.finished()
+            if self.state.status == "going_back" and not self._not_undone():
+                break
         self._record.move_run("finish", "everything that was done is taken back")
 
     async def _walk_graph(
@@ -211,6 +222,7 @@ class Engine:
 
     async def _wait_for(self, tasks: dict[str, asyncio.Future[None]]) -> None:
         """Wait for a step to end or for a change; what the last turns have decided is durable a moment later."""
+        self._beside.raise_if_broken()
         if any(task.done() for task in tasks.values()):
             return
         changed = asyncio.ensure_future(self._record.changed.wait())

@@ -153,7 +153,10 @@ class Questions:
         if question.about == "point":
             names.append(question.base.removeprefix("point."))
         given = [self._context.answers.pop(name) for name in names if name in self._context.answers]
-        return given[0] if given else None
+        if not given:
+            return None
+        typed = (choice.word for choice in question.choices if choice.word.startswith("go-"))
+        return next(typed, given[0]) if given[0] == "go" else given[0]  # the run's own word is not known before it
 
     def _open(self, question: Question) -> str:
         state = self._record.state

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cutover.engine.acting import Acting
+from cutover.engine.beside import Beside
 from cutover.engine.claiming import Claiming
 from cutover.engine.context import Context, Fenced, GoingBack, InDoubt, StepFailed
 from cutover.engine.polling import Polling, read_check
@@ -28,6 +29,7 @@ class Walking:
         self._record = context.record
         self._questions = questions
         self._acting = Acting(context)
+        self.beside = Beside(context, self._acting)
         self._polling = Polling(context)
         self._claiming = Claiming(context)
 
@@ -45,9 +47,10 @@ class Walking:
     async def _attempt(self, step: Step) -> None:
         self._record.move_step(step.name, "check")
         await self._claim_missing(step.acts)
-        open_acts = [act for act in step.acts if self._record.state.act(step.name, act.key).touched]
+        awaited = [act for stage in step.stages for act in _awaited(stage)]
+        open_acts = [act for act in awaited if self._record.state.act(step.name, act.key).touched]
         await _together(self._acting.find_out(step, act) for act in open_acts)
-        if not step.acts or any(self._to_do(step, act) for act in step.acts):
+        if not step.acts or (step.checks and any(self._to_do(step, act) for act in step.acts)):
             while not await self._prove(step):
                 pass
         self._record.move_step(step.name, "act")
@@ -111,8 +114,13 @@ class Walking:
 
     async def _walk(self, step: Step, stage: Stage) -> None:
         match stage:
+            case Acts(acts=acts, enough="any"):
+                await self._until_one(step, acts)
             case Acts(acts=acts):
-                await _together(self._acting.settle(step, act) for act in acts)
+                for act in acts:
+                    if act.beside:
+                        self.beside.start(step, act)
+                await _together(self._acting.settle(step, act) for act in _awaited(stage))
             case Poll():
                 await self._context.gate(back=False)
                 await self._polling.until_passed(step, stage)
@@ -120,6 +128,24 @@ class Walking:
                 await self._ask(step, stage)
             case Cross():
                 await self._cross(step, stage)
+
+    async def _until_one(self, step: Step, acts: tuple[Act, ...]) -> None:
+        """One of them done is enough; the others go on beside the run. Raises the worst when none can be done."""
+        tasks = {asyncio.ensure_future(self._acting.settle(step, act)): act for act in acts}
+        try:
+            left = set(tasks)
+            while left and not any(task not in left and not task.exception() for task in tasks):
+                _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        problems = [problem for task in tasks if task not in left and (problem := task.exception())]
+        if len(problems) == len(tasks):
+            raise min(problems, key=_rank)
+        for task, act in tasks.items():
+            self.beside.start(step, act, begun=task)
 
     async def _ask(self, step: Step, stage: Ask) -> None:
         base = f"{step.name}.{stage.key}"
@@ -258,6 +284,8 @@ class Walking:
         state = self._record.state.act(step.name, act.key)
         if not state.touched or act.undo is None or act.host in self._record.state.excluded:
             return
+        if self.beside.takes_back(step, act):
+            return
         if state.status in ("begun", "unknown"):  # it must have come to rest before it is taken back
             with suppress(StepFailed):  # it has come to rest: it failed
                 await self._acting.find_out(step, act)
@@ -289,6 +317,13 @@ class Walking:
             ),
             back=True,
         )
+
+
+def _awaited(stage: Stage) -> tuple[Act, ...]:
+    """The acts that a step cannot go on without."""
+    if not isinstance(stage, Acts) or stage.enough == "any":
+        return ()
+    return tuple(act for act in stage.acts if not act.beside)
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, object]]) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from cutover.model.databases import Database
-from cutover.model.kind import Scope
+from cutover.model.kind import Scope, ScopeError
 from cutover.model.pins import DatabasePins, Pins
 from cutover.model.runbook import DatabaseEntry
 
@@ -16,6 +16,18 @@ def resolve(entries: Mapping[str, DatabaseEntry], scope: Scope, pins: Pins | Non
     """Every database with all that is known of it. Raises ScopeError for a host that is none."""
     pinned = pins.databases if pins else {}
     return {name: _database(name, entry, scope.host(entry.on), pinned.get(name)) for name, entry in entries.items()}
+
+
+def as_written(entries: Mapping[str, DatabaseEntry], scope: Scope) -> dict[str, Database]:
+    """Every database without its pins, for a runbook that is wrong elsewhere: one on no host is where it says it is."""
+    return {name: _database(name, entry, _host(entry, scope), None) for name, entry in entries.items()}
+
+
+def _host(entry: DatabaseEntry, scope: Scope) -> str:
+    try:
+        return scope.host(entry.on)
+    except ScopeError:
+        return entry.on
 
 
 def full_unit(unit: str) -> str:

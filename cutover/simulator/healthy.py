@@ -15,6 +15,7 @@ from cutover.model.kind import Act, Check, Poll, UnitChange
 from cutover.model.plan import Plan, PlannedHost, Step
 from cutover.simulator import healthy_postgres as postgres_of
 from cutover.simulator import systemd
+from cutover.simulator.channels import board_of
 from cutover.simulator.fleet import Fleet, UnitIs, Url
 from cutover.simulator.host import Fact, Host, Unit
 
@@ -42,7 +43,8 @@ def healthy(plan: Plan, *, login: str = "deploy") -> Fleet:
     )
     for measure in plan.measures.values():
         urls.setdefault(measure.get or measure.post or "", [Url(status=measure.expect, any_of=services)])
-    return Fleet(hosts=hosts, urls=urls, databases=databases)
+    boards = dict(map(board_of, plan.channels.values()))
+    return Fleet(hosts=hosts, urls=urls, databases=databases, boards=boards)
 
 
 def machine_id(name: str) -> str:

@@ -249,19 +249,23 @@ def _rm(call: Call) -> Answer:
 
 
 def _rmdir(call: Call) -> Answer:
-    call.host.directories -= {call.path(name) for name in call.arguments if not name.startswith("-")}
+    options, rest = getopt.gnu_getopt(call.arguments, "", ["ignore-fail-on-non-empty"])
+    for name in rest:
+        path = call.path(name)
+        if not exists(call.host, path):
+            return call.fail(f"failed to remove '{name}': No such file or directory")
+        if any(other.startswith(f"{path}/") for other in (*call.host.files, *call.host.directories)):
+            if options:
+                continue
+            return call.fail(f"failed to remove '{name}': Directory not empty")
+        if not call.may_write(path):
+            return call.fail(f"failed to remove '{name}': Permission denied")
+        call.host.directories.discard(path)
     return Answer()
 
 
 def _find(call: Call) -> Answer:
     match call.arguments:
-        case [top, "-maxdepth", "1", "-name", name, "-empty", "-delete"]:
-            path = f"{call.path(top)}/{name}"
-            if not any(other.startswith(f"{path}/") for other in (*call.host.files, *call.host.directories)):
-                if path in call.host.directories and not call.may_write(path):
-                    return Answer(1, stderr=f"find: cannot delete '{top}/{name}': Permission denied\n")
-                call.host.directories.discard(path)
-            return Answer()
         case [top, "-maxdepth", "1", "-name", name]:
             path = f"{call.path(top)}/{name}"
             return Answer(stdout=f"{top}/{name}\n" if call.read(path) is not None else "")

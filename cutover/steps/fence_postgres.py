@@ -36,8 +36,8 @@ class FencePostgres(Kind):
     Its way back: `standby.signal` goes, the unit is released and started, the lines leave pg_hba.conf, and it must
     take writes. Nothing is done with ALTER SYSTEM. It is not started again while the other database takes writes.
 
-    On the host it runs `sudo -n` with systemctl, install, sync, rm, find, sed and head; and, as `postgres`: psql,
-    pg_controldata, find, od, cat, touch, rm.
+    On the host it runs `sudo -n` with systemctl, install, sync, mkdir, rm, rmdir, sed and head; and, as `postgres`:
+    psql, pg_controldata, find, od, cat, touch, rm.
 
     ```yaml
     - fence: {fence_postgres: {database: old}}

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cutover.engine.engine import Engine, Start
@@ -16,7 +16,7 @@ from cutover.planning import planner
 from cutover.simulator.clock import LoopClock, VirtualLoop
 from cutover.simulator.faults import Fault
 from cutover.simulator.fleet import Fleet
-from cutover.simulator.healthy import healthy
+from cutover.simulator.healthy import healthy, machine_id
 from cutover.simulator.world import SimWorld
 from cutover.steps import KINDS
 
@@ -33,6 +33,12 @@ class Crash(BaseException):
 
 def plan_of(text: str) -> Plan:
     return planner.plan(Source(file="test.yaml", runbook=text), KINDS)
+
+
+def pinned(plan: Plan) -> Plan:
+    """The same plan, with the machine ids of its healthy world pinned."""
+    hosts = {name: replace(host, machine_id=machine_id(name)) for name, host in plan.hosts.items()}
+    return replace(plan, hosts=hosts)
 
 
 def first_move() -> Plan:

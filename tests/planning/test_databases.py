@@ -10,6 +10,7 @@ import pytest
 from cutover.errors import CutoverError
 from cutover.model.plan import Source
 from cutover.planning import pins, planner
+from cutover.planning.problems import Refused
 from cutover.planning.review import review
 from cutover.simulator.clock import LoopClock, VirtualLoop
 from cutover.simulator.healthy import healthy
@@ -71,6 +72,28 @@ def test_slips_are_told(was: str, is_: str, says: str) -> None:
     with pytest.raises(CutoverError) as caught:
         planner.plan(source(MOVE.replace(was, is_, 1)), KINDS)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("was", "is_", "says"),
+    [
+        ("{on: alice, unit", "{on: allice, unit", ["databases.old.on: there is no host, role or site 'allice'"]),
+        ("title:", "titel: x\ntitle:", ["The runbook has no parameter 'titel'"]),
+        (
+            "{on: alice, unit",
+            "{on: allice, unit",
+            ["databases.old.on: there is no host, role or site 'allice'", "fence: there is no database 'odl'"],
+        ),
+    ],
+)
+def test_beside_another_slip_databases_are_known_and_unknown_ones_are_told(was: str, is_: str, says: list[str]) -> None:
+    text = MOVE.replace(was, is_, 1)
+    text = text.replace("database: old}", "database: odl}", 1) if len(says) > 1 else text
+    with pytest.raises(Refused) as caught:
+        planner.plan(source(text), KINDS)
+    told = [each.message for each in caught.value.diagnostics]
+    assert len(told) == len(says)
+    assert all(message.startswith(said) for message, said in zip(told, says, strict=True))
 
 
 def test_a_password_stays_sealed() -> None:
