@@ -21,7 +21,7 @@ from cutover.cli.progress import Progress
 from cutover.cli.screen import END, Screen
 from cutover.client import Client
 from cutover.errors import EngineGone, ExitCode, JournalCorrupt, JournalError
-from cutover.journal.directory import RunDirectory, resolve_run
+from cutover.journal.directory import RunDirectory
 from cutover.model.events import Event
 from cutover.model.text import visible_line
 from cutover.ports import Clock
@@ -37,7 +37,7 @@ _Item = tuple[str, Event | None]
 
 def attach(args: Namespace) -> ExitCode:
     """`cutover attach [RUN]`."""
-    return follow(resolve_run(args.run), as_json=args.json, wait=True)
+    return follow(wiring.find_run(args.run), as_json=args.json, wait=True)
 
 
 def follow(
@@ -232,11 +232,7 @@ class _Attached:
         return exit_code(state, alive=True)
 
     def _detached(self) -> ExitCode:
-        run = self._run.id
-        self._talk(
-            f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
-            f"`cutover ctl {run} abort` walks it back."
-        )
+        self._talk(detached(self._run.id))
         return ExitCode.INTERRUPTED
 
     def _end(self) -> ExitCode:
@@ -260,6 +256,14 @@ class _Attached:
 
     def _talk(self, text: str) -> None:
         self._screen.above(lambda: self._output.talk(text))
+
+
+def detached(run: str) -> str:
+    """What is said when somebody leaves a run that goes on."""
+    return (
+        f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
+        f"`cutover ctl {run} abort` walks it back."
+    )
 
 
 def _last_line(run: RunDirectory) -> str:

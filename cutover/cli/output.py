@@ -63,6 +63,12 @@ class Output:
         """What is said beside the result: to stderr."""
         self._write(self._stderr, self.safe(text))
 
+    def prompt(self, text: str) -> None:
+        """A question whose answer is typed behind it: to the terminal, whichever of the two that is."""
+        stream = self._stdout if self._stdout.isatty() else self._stderr
+        stream.write(self.safe(text))
+        stream.flush()
+
     def json(self, data: Mapping[str, Any]) -> None:
         """One JSON object on one line of stdout. Pure ASCII, so nothing in it can reach a terminal raw."""
         self._write(self._stdout, json.dumps(data, ensure_ascii=True, separators=(",", ":")))

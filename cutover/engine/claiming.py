@@ -89,7 +89,16 @@ class Claiming:
 
     def _sentence(self, host: str, reply: Reply) -> str:
         if reply.code == "owned":
-            way_out = "`cutover resume RUN --take-over` replaces an engine that is known to be dead"
             held = f"is claimed by {reply.owner}" if reply.owner else "was claimed by another engine, and given back"
-            return f"{host} {held}. {way_out}"
+            run = _run_of(reply.owner or "")
+            shows = f"`cutover attach {run}` on its machine shows what it does; " if reply.owner else ""
+            return (
+                f"{host} {held}: {shows}`cutover resume {run} --take-over` replaces an engine that is known to be dead"
+            )
         return f"{host} could not be claimed: {judging.sentence(reply)}"
+
+
+def _run_of(owner: str) -> str:
+    """The run in an owner's name, `user@machine.RUN.START`; RUN where it has another form."""
+    parts = owner.rsplit(".", 2)
+    return parts[1] if len(parts) == 3 else "RUN"

@@ -181,7 +181,14 @@ class Engine:
                 break
         if self.state.status == "running":
             self.questions.withdraw_all("the run has ended")
-            self._record.move_run("finish", "every step is done")
+            self._record.move_run("finish", self._how_it_ended())
+
+    def _how_it_ended(self) -> str:
+        """Done is not all done where a person left something out: the last sentence says so."""
+        skipped = [name for name, step in self.state.steps.items() if step.status == "skipped"]
+        left = [f"{' and '.join(skipped)} skipped"] if skipped else []
+        left += [f"{host} left out" for host in self.state.excluded]
+        return f"every step is done, but: {', '.join(left)}" if left else "every step is done"
 
     async def _back(self) -> None:
         """The same graph the other way round: a step is taken back when everything after it has been."""

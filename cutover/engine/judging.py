@@ -44,7 +44,7 @@ def checked(check: Check, *replies: Reply) -> Verdict:
     """What a check makes of its reading, and of the second one where it compares. No answer is unknown, never green."""
     for reply in replies:
         if reply.outcome != "answered":
-            return unknown(f"{check.title}: {sentence(reply)}")
+            return unknown(f"it is not known whether {check.title}: {sentence(reply)}")
     return check.judge(*replies)
 
 

@@ -6,7 +6,7 @@ silence does. It survives the engine: a resumed run finds it open and goes on wa
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ class Choice:
     needs_reason: bool = False
 
 
-GO_BACK = Choice("back", "aborts the run and walks the way back", takes="shown by `cutover plan`")
+GO_BACK = Choice("back", "aborts the run and walks the way back")
 NO_WAY_BACK = (
     "the hard point of no return has been passed: there is no lossless way back; "
     "back means a second, planned cutover in the other direction"
@@ -129,7 +129,13 @@ class Questions:
 
     def way_back(self) -> tuple[Choice, ...]:
         """The choice to go back, where there is a way back."""
-        return () if "hard" in self._record.state.crossed else (GO_BACK,)
+        state = self._record.state
+        if "hard" in state.crossed:
+            return ()
+        touched = [name for name in reversed(state.steps) if state.steps[name].touched]
+        return (
+            replace(GO_BACK, takes=f"takes back {', '.join(touched)}" if touched else "nothing: nothing was done yet"),
+        )
 
     def withdraw_all(self, why: str, *, but: str = "") -> None:
         """Nobody waits for these answers any more; `but`: questions about this stay open."""

@@ -56,7 +56,10 @@ class Walking:
         self._record.move_step(step.name, "act")
         for stage in step.stages:
             await self._walk(step, stage)
-        self._record.move_step(step.name, "finish")
+        if step.acts and all(act.host in self._record.state.excluded for act in step.acts):
+            self._record.move_step(step.name, "skip", "every host of it is left out")
+        else:
+            self._record.move_step(step.name, "finish")
 
     async def _claim_missing(self, acts: Iterable[Act]) -> None:
         """Hosts that could not be reached when this engine started: one more try, now that they are needed."""
@@ -231,10 +234,16 @@ class Walking:
                 step=step.name,
                 about="failed" if about == "failed" else "in_doubt",
                 what=f"{step.name} {'failed' if about == 'failed' else 'is in doubt'}: {because}",
-                known=[*self._evidence(step), *owner],
+                known=[*self._evidence(step), *owner, *self._may_be_left_out(step)],
                 choices=choices,
             )
         )
+
+    def _may_be_left_out(self, step: Step) -> list[str]:
+        """Where a step acts on several hosts, the rest can go on without one of them."""
+        hosts = sorted({act.host for act in step.acts if act.host} - set(self._record.state.excluded))
+        exclude = f"`cutover ctl {self._context.run} exclude HOST --reason WHY`, then retry"
+        return [f"{exclude}: goes on without one of {', '.join(hosts)}"] if len(hosts) > 1 else []
 
     def _on_a_persons_word(self, step: Step, answer: Answer) -> None:
         found = "done" if answer.choice == "done" else "not_done"

@@ -116,6 +116,13 @@ def test_colours_only_where_they_are_wanted(
     assert "\x1b" not in out.getvalue()
 
 
+@pytest.mark.parametrize(("terminal", "term"), [(True, "xterm"), (True, "dumb"), (False, "xterm")])
+def test_a_prompt_is_always_shown(terminal: bool, term: str) -> None:
+    out, err = Stream(terminal=terminal), Stream(terminal=True)
+    Output(out, err, {"TERM": term}).prompt("Start it? ")
+    assert (out if terminal else err).getvalue() == "Start it? "
+
+
 @pytest.fixture
 def hostile_run(tmp_path: Path) -> dict[str, str]:
     """A state directory with one run whose journal is full of hostile text."""

@@ -2,8 +2,9 @@
 
 import pytest
 
-from cutover.simulator.faults import At, FailCommand, KillSupervisor, LoseReply
-from tests.engine.harness import RUN, Trial, at, plan_of, says, silent
+from cutover.simulator.faults import At, FailCommand, HttpAnswers, KillSupervisor, LoseReply
+from tests.engine.harness import RUN, Trial, at, first_move, plan_of, says, silent
+from tests.engine.harness import go as says_go
 from tests.engine.runbooks import ASK, SLOW, broken, command, probed, steps, trial, world
 
 # --- hold and release
@@ -307,3 +308,33 @@ def test_nothing_new_begins_while_a_failure_is_asked_about() -> None:
     assert run.statuses()["after"] == "pending"
     run.operator = says("retry")
     assert run.start().status == "done"
+
+
+def test_the_last_sentence_says_what_a_person_left_out() -> None:
+    def skip_the_proof(question: dict) -> str | None:
+        return "skip" if question["about"] == "failed" else says_go(question)
+
+    fault = HttpAnswers("http://freud:3000/*", status=502, times=1_000)
+    state = Trial(first_move(), operator=skip_the_proof).with_faults(fault).start()
+    assert (state.status, state.why) == ("done", "every step is done, but: proved skipped")
+
+
+def test_the_way_back_names_what_it_takes_back() -> None:
+    seen: list[dict] = []
+
+    def look(question: dict) -> str | None:
+        seen.append(question)
+        return says_go(question)
+
+    assert Trial(first_move(), operator=look).start().status == "done"
+    back = next(choice for choice in seen[0]["choices"] if choice["word"] == "back")
+    assert back["takes"] == "takes back stop-old"
+
+
+def test_a_step_whose_only_host_is_left_out_is_skipped_not_done() -> None:
+    run = trial(command("one"), operator=silent, patience=300)
+    run.with_faults(FailCommand(At(argv="touch*", times=1_000), exit=1))
+    run.commands = [at(50, "exclude", host="alice", reason="broken"), at(60, "retry", step="one")]
+    state = run.start()
+    assert state.steps["one"].status == "skipped"
+    assert state.why == "every step is done, but: one skipped, alice left out"

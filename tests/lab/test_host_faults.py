@@ -67,6 +67,7 @@ def test_sessions_dropped_in_the_middle_of_a_command(op1: Operator, yakko: LabHo
     assert_says(run.shown(), "the connection to yakko ended before the answer", "its receipt says that every command")
 
 
+@pytest.mark.slow
 def test_a_host_frozen_in_the_middle_of_a_command(op1: Operator, fresh_lab: Lab, yakko: LabHost) -> None:
     op1.writes(work(3))
     run = op1.runs()
@@ -88,6 +89,7 @@ def test_a_host_with_another_key_than_pinned_is_refused(op1: Operator, fresh_lab
     op1.runs().ends("done", code=0)
 
 
+@pytest.mark.slow
 def test_a_host_that_comes_back_with_another_key(op1: Operator, fresh_lab: Lab, yakko: LabHost) -> None:
     op1.writes(work(3))
     run = op1.runs()
