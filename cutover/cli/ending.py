@@ -10,7 +10,6 @@ from types import TracebackType
 from cutover.cli.output import Output
 from cutover.errors import CutoverError, ExitCode
 
-
 UNREAD = 128 + signal.SIGPIPE
 """How a shell says that whoever read a command's output left before its end."""
 
