@@ -57,6 +57,10 @@ class RunNotFound(CutoverError):
     exit_code = ExitCode.USAGE
 
 
+class PinningFailed(CutoverError):
+    """Not every host could be pinned."""
+
+
 class PreflightFailed(CutoverError):
     """A precondition is not met."""
 

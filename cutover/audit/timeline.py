@@ -163,6 +163,10 @@ def _before(event: Event, _body: Body, _state: RunState) -> Sentence:
     return "·", "what is there before is read", [*_commands(event), *_answers(event)]
 
 
+def _gate(event: Event, body: Body, _state: RunState) -> Sentence:
+    return MARKS[body["finding"]], f"looked there first: {body['because']}", [*_commands(event), *_answers(event)]
+
+
 def _intent(event: Event, body: Body, _state: RunState) -> Sentence:
     again = f" (attempt {body['attempt']})" if body["attempt"] > 1 else ""
     return "▶", f"{body['title']}{again}", _commands(event)
@@ -267,6 +271,8 @@ def _commands(event: Event) -> list[str]:
     host = effect.get("host", event.host) or ""
     if effect.get("effect") == "Http":
         return [f"{effect['method']} {_sealed(effect['url'])}"]
+    if effect.get("effect") == "Query":
+        return [f"{effect['database']} ? {effect['name']}"]
     return [f"{host} $ {' '.join(_quoted(word) for word in command['argv'])}" for command in effect.get("commands", ())]
 
 
@@ -284,6 +290,7 @@ def _answers(event: Event) -> list[str]:
     """What came back: exits and the first lines of output, or the status."""
     reply = event.body.get("reply") or {}
     lines = [f"HTTP {reply['status']}"] if reply.get("status") is not None else []
+    lines += [f"| {', '.join(f'{name} {value}' for name, value in row.items())}" for row in reply.get("rows", ())]
     for command in reply.get("commands", ()):
         if command["exit"]:
             lines.append(f"exit {command['exit']}")
@@ -314,6 +321,7 @@ _SENTENCES: dict[str, Callable[[Event, Body, RunState], Sentence]] = {
     "step.moved": _step_moved,
     "step.retried": _retried,
     "act.before": _before,
+    "act.gate": _gate,
     "act.intent": _intent,
     "act.outcome": _outcome,
     "act.recovering": _recovering,

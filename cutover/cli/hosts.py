@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from cutover import wiring
 from cutover.engine import judging
+from cutover.errors import PinningFailed
 from cutover.model.effects import ClaimHost, Reply
 from cutover.model.kind import Check
 from cutover.model.pins import Pins
@@ -27,7 +28,7 @@ async def collect_pins(plan: Plan) -> Pins:
         replies = await world.connect(plan.hosts)
         lost = [f"{host}: {judging.sentence(reply)}" for host, reply in replies.items() if reply.outcome != "answered"]
         if lost:
-            raise pins.PinningFailed("\n".join(lost))
+            raise PinningFailed("\n".join(lost))
         return await pins.collect(world, plan)
     finally:
         await world.close()
@@ -70,5 +71,4 @@ async def _claimable(world: World, plan: Plan, host: str) -> Verdict:
 
 
 async def _read(world: World, check: Check) -> Verdict:
-    reply = await world.perform(check.effect)
-    return check.judge(reply) if reply.outcome == "answered" else unknown(f"{check.title}: {judging.sentence(reply)}")
+    return judging.checked(check, *await asyncio.gather(*map(world.perform, check.effects)))

@@ -12,6 +12,7 @@ A reply that is unknown, and an intent that the engine finds after its own death
 An act that was found *not done* may be tried again by itself; it is never repeated blindly and never skipped blindly.
 """
 
+import asyncio
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -21,6 +22,7 @@ from cutover.engine.context import Context, Fenced, InDoubt, StepFailed
 from cutover.model.effects import (
     Claim,
     ClaimHost,
+    Guard,
     Http,
     Look,
     OnHost,
@@ -35,7 +37,7 @@ from cutover.model.plan import Step
 from cutover.model.run_state import ActState
 from cutover.model.text import visible_line
 from cutover.model.units import show_duration
-from cutover.model.verdict import Probed, Verdict
+from cutover.model.verdict import Probed, Verdict, unknown
 from cutover.ports import Output
 
 CLAIM_TIMEOUT = 15.0
@@ -69,7 +71,10 @@ class Acting:
             if found and found.done in ("unknown", "partly") and not self._may_repeat(act, found):
                 raise InDoubt(found.because)
             await self._context.gate(back, waits=not beside)
-            reply, verdict = await self._attempt(step, act, state)
+            guards = await self._through_gate(step, act)
+            if guards is None:
+                return
+            reply, verdict = await self._attempt(step, act, state, guards)
             if verdict.passed:
                 return
             if verdict.again_in is not None and waited + verdict.again_in <= THROTTLED:
@@ -132,7 +137,28 @@ class Acting:
             first=next((each.observed for each in earlier if each.status == "done"), {}),
         )
 
-    async def _attempt(self, step: Step, act: Act, state: ActState) -> tuple[Reply, Verdict]:
+    async def _through_gate(self, step: Step, act: Act) -> tuple[Guard, ...] | None:
+        """Read what the act depends on elsewhere; the guards that come of it, None if nothing is left to do."""
+        if act.gate is None:
+            return ()
+        replies = await asyncio.gather(*map(self._context.read, act.gate.effects))
+        silent = next((reply for reply in replies if reply.outcome != "answered"), None)
+        opens = unknown(judging.sentence(silent)) if silent else act.gate.opens(*replies)
+        verdict = opens if isinstance(opens, Verdict) else None
+        because = visible_line(verdict.because) if verdict else "it is as it must be"
+        found = verdict.finding if verdict else "passed"
+        for effect, reply in zip(act.gate.effects, replies, strict=True):
+            read = {"effect": effect_to_json(effect), "reply": reply_to_json(reply)}
+            self._decide(step, act, "act.gate", finding=found, because=because, **read)
+        if isinstance(opens, Verdict):
+            if not opens.passed:
+                raise StepFailed(f"{act.title}: not begun: {because}")
+            self._probed(step, act, Probed("done", f"{act.title}: nothing is left to do: {because}"))
+            return None
+        return opens
+
+    async def _attempt(self, step: Step, act: Act, state: ActState, guards: tuple[Guard, ...]) -> tuple[Reply, Verdict]:
+        """Read what was before, and act. guards: of its gate, beside its own; what is made late gets them too."""
         if act.before is not None and state.before is None:
             before = await self._context.read(act.before)
             if before.outcome != "answered" or (before.status is not None and not 200 <= before.status < 300):
@@ -140,6 +166,9 @@ class Acting:
                 raise StepFailed(f"{act.title}: what was there before cannot be read: {said}")
             self._decide(step, act, "act.before", effect=effect_to_json(act.before), reply=reply_to_json(before))
         act = self.known(step, act)
+        if guards:
+            assert isinstance(act.effect, OnHost)
+            act = replace(act, effect=replace(act.effect, guards=(*act.effect.guards, *guards)))
         effect = self._stamp(step, act, state.attempt + 1)
         self._decide(step, act, "act.intent", attempt=state.attempt + 1, title=act.title, effect=effect_to_json(effect))
         await self._record.commit()

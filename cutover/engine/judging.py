@@ -1,7 +1,7 @@
 """What replies mean, in sentences."""
 
 from cutover.model.effects import CommandReply, OnHost, Reply
-from cutover.model.kind import Act
+from cutover.model.kind import Act, Check
 from cutover.model.text import visible_bytes, visible_line
 from cutover.model.verdict import Probed, Verdict, failed, passed, unknown
 
@@ -38,6 +38,14 @@ def outcome(act: Act, reply: Reply) -> Verdict:
         if command.exit != 0:
             return failed(f"{act.title}: {_failure(act, number, command)}")
     return passed(f"{act.title}: done in {reply.seconds:.1f} s")
+
+
+def checked(check: Check, *replies: Reply) -> Verdict:
+    """What a check makes of its reading, and of the second one where it compares. No answer is unknown, never green."""
+    for reply in replies:
+        if reply.outcome != "answered":
+            return unknown(f"it is not known whether {check.title}: {sentence(reply)}")
+    return check.judge(*replies)
 
 
 def by_receipt(act: Act, look: Reply) -> Probed:

@@ -17,12 +17,9 @@ from cutover.model.verdict import Verdict, failed, passed, unknown
 
 async def read_check(context: Context, check: Check) -> tuple[Reply, Verdict]:
     """Read one check. No answer is unknown, never green."""
-    reply = await context.read(check.effect)
-    if reply.outcome == "answered":
-        verdict = check.judge(reply)
-    else:
-        verdict = unknown(f"it is not known whether {check.title}: {judging.sentence(reply)}")
-    return reply, Verdict(verdict.finding, visible_line(verdict.because), verdict.observed)
+    replies = await asyncio.gather(*(context.read(effect) for effect in check.effects))
+    verdict = judging.checked(check, *replies)
+    return replies[0], Verdict(verdict.finding, visible_line(verdict.because), verdict.observed)
 
 
 class Polling:

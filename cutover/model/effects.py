@@ -143,7 +143,20 @@ class Wait:
     seconds: float
 
 
-Effect = OnHost | Look | ClaimHost | Http | Wait
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A named query over the held connection to a database of the runbook. It only reads.
+
+    name: of a query in transports/queries.sql. params: for its `%(name)s`.
+    """
+
+    database: str
+    name: str
+    timeout: float
+    params: tuple[tuple[str, str | int], ...] = ()
+
+
+Effect = OnHost | Query | Look | ClaimHost | Http | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +184,7 @@ class Reply:
     commands: of OnHost, those that ran, in order. A sequence stopped early has fewer than were sent.
     receipt: of Look: none (never began), running, finished (commands hold the exits), died (began, ended, unknown how).
     receipt_written: False when an idempotent act went on without (full disk).
+    rows: of Query, each row by column name, JSON-ready.
     token, owner: of ClaimHost, as they stand on the host afterwards. status, headers, body: of Http.
     seconds: how long the call took, by the engine's monotonic clock.
     """
@@ -181,6 +195,7 @@ class Reply:
     commands: tuple[CommandReply, ...] = ()
     receipt: Literal["none", "running", "finished", "died"] | None = None
     receipt_written: bool = True
+    rows: tuple[dict[str, Any], ...] = ()
     token: int | None = None
     owner: str | None = None
     status: int | None = None
@@ -201,7 +216,7 @@ def is_reading(effect: Effect) -> bool:
             return reads
         case ClaimHost(mode=mode):
             return mode == "show"
-        case Look() | Wait():
+        case Look() | Wait() | Query():
             return True
 
 
@@ -211,7 +226,7 @@ def sealed_text(text: Sealed) -> str:
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
-    cls.__name__: TypeAdapter(cls) for cls in (OnHost, Look, ClaimHost, Http, Wait)
+    cls.__name__: TypeAdapter(cls) for cls in (OnHost, Query, Look, ClaimHost, Http, Wait)
 }
 
 
@@ -237,6 +252,8 @@ def reply_to_json(reply: Reply) -> dict[str, Any]:
     data = _changed_fields(reply)
     if reply.commands:
         data["commands"] = [_changed_fields(command) for command in reply.commands]
+    if reply.rows:
+        data["rows"] = list(reply.rows)
     if reply.headers:
         data["headers"] = [list(pair) for pair in reply.headers]
     return data
@@ -251,7 +268,8 @@ def reply_from_json(data: dict[str, Any]) -> Reply:
     )
     headers = tuple((str(name), str(value)) for name, value in fields.pop("headers", ()))
     body = _bytes_from_json(fields.pop("body", ""))
-    return Reply(commands=commands, headers=headers, body=body, **fields)
+    rows = tuple(fields.pop("rows", ()))
+    return Reply(commands=commands, rows=rows, headers=headers, body=body, **fields)
 
 
 def bytes_to_json(data: bytes) -> str | dict[str, str]:

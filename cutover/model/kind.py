@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from cutover.model.effects import Effect, Http, OnHost, Reply
+from cutover.model.databases import Database
+from cutover.model.effects import Effect, Guard, Http, OnHost, Reply
 from cutover.model.verdict import Probed, Verdict
 
 if TYPE_CHECKING:
@@ -43,14 +44,21 @@ class ScopeError(ValueError):
 class Scope:
     """What a kind may know when it unfolds: the hosts of the runbook, and the step's own name and timeout.
 
-    sites: site -> role -> host names, in the runbook's order. timeout: seconds for each effect of the step. channels:
-    where the runbook can announce something, by name.
+    sites: site -> role -> host names, in the runbook's order. timeout: seconds for each effect of the step.
+    databases: by their names in the runbook. channels: where the runbook can announce something, by name.
     """
 
     sites: Mapping[str, Mapping[str, tuple[str, ...]]]
     step: str = ""
     timeout: float = 60.0
+    databases: Mapping[str, Database] = field(default_factory=dict)
     channels: "Mapping[str, Channel]" = field(default_factory=dict)
+
+    def database(self, name: str) -> Database:
+        """A database of the runbook. Raises ScopeError for a name that is none."""
+        if name not in self.databases:
+            raise ScopeError(f"there is no database '{name}'", name, self.databases)
+        return self.databases[name]
 
     def hosts(self, selectors: "str | Iterable[str]") -> tuple[str, ...]:
         """The hosts that selectors name, each once, in order: `basement.web` (a role), `basement` (a site), `alice`.
@@ -92,15 +100,22 @@ class Check:
     """One reading and what to make of it: a precondition, a guard or one line of a poll.
 
     key: unique in its step, A-Z a-z 0-9 . _ @ -. title: what is asked, for a person. red: what a red verdict does:
-    stop the step and ask what to do, or ask whether to go on all the same.
+    stop the step and ask what to do, or ask whether to go on all the same. against: a second reading, made at the same
+    time, that `judge` gets too: what is compared may lie on two hosts.
     """
 
     key: str
     title: str
     effect: Effect
-    judge: Callable[[Reply], Verdict]
+    judge: Callable[..., Verdict]
+    against: Effect | None = None
     host: str | None = None
     red: Literal["stop", "ask"] = "stop"
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What is read: one thing, or two that are compared."""
+        return (self.effect,) if self.against is None else (self.effect, self.against)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +124,18 @@ class Probe:
 
     effect: Effect
     judge: Callable[[Reply, Reply | None], Probed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What an act depends on elsewhere, read each time just before it.
+
+    opens: from the readings, the guards that the act then carries, so that what was read there is compared in the very
+    call that acts here; or a verdict: passed means that nothing is left to do, anything else stops the act.
+    """
+
+    effects: tuple[Effect, ...]
+    opens: Callable[..., tuple[Guard, ...] | Verdict]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +173,10 @@ class Act:
     "stop app-web on alice". before: read and journalled just before acting. probe: None means that only the receipt
     and the exit status can tell. judge: what an answered reply means; None means all exits 0. undo: makes the act
     that takes this one back from the reading `before` (None while planning); returns None where there is nothing to
-    take back; an undo must be idempotent. late: makes the same act (key, host) anew from what is known only when it
-    acts, is probed or is taken back; None: it is the same at any time. beside: the step does not wait for it; it is
-    tried again beside the run, holds neither the run nor a rollback, and is done or outstanding in the end.
+    take back; an undo must be idempotent. gate: what must hold elsewhere, and the guards that come of it. late: makes
+    the same act (key, host) anew from what is known only when it acts, is probed or is taken back; None: it is the same
+    at any time. beside: the step does not wait for it; it is tried again beside the run, holds neither the run nor a
+    rollback, and is done or outstanding in the end.
     """
 
     key: str
@@ -160,6 +188,7 @@ class Act:
     probe: Probe | None = None
     judge: Callable[[Reply], Verdict] | None = None
     undo: "Callable[[Reply | None], Act | None] | None" = None
+    gate: Gate | None = None
     late: "Callable[[Facts], Act] | None" = None
     beside: bool = False
 

@@ -32,9 +32,35 @@ class HostPins(Params):
     """The units that the runbook stops or starts there."""
 
 
+Absolute = Annotated[str, StringConstraints(pattern=r"^/[^\x00\n]*$")]
+
+
+class DatabasePins(Params):
+    """Which Postgres cluster a database is in, and where that keeps its files."""
+
+    system_identifier: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
+    """What initdb gave the cluster; all its standbys have the same."""
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9.]+$")]
+    """The server's version."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The port that it listens at."""
+    directory: Absolute
+    """The directory of the data."""
+    config: Absolute
+    """The directory with postgresql.conf."""
+    hba: Absolute
+    """The file that says who may log in."""
+    binaries: Absolute
+    """The directory with pg_controldata."""
+    socket: Absolute
+    """The directory of the Unix socket."""
+
+
 class Pins(Params):
     """What the hosts of a runbook were pinned to."""
 
     version: Literal[1]
     """The version of this format."""
     hosts: dict[Name, HostPins]
+    databases: dict[Name, DatabasePins] = Field(default_factory=dict)
+    """The databases of the runbook."""

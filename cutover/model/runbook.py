@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from cutover.model.channels import AnyChannel
 from cutover.model.kind import Kind, Params
+from cutover.model.sealed import SealedText
 from cutover.model.units import Duration
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$"
@@ -60,6 +61,34 @@ class Measure(Params):
     """Seconds between two samples."""
 
 
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}$")]
+
+
+class DatabaseEntry(Params):
+    """A Postgres database: where its cluster runs, and as whom the engine looks at it.
+
+    Directories, port and system identifier are found and pinned by `cutover pin`; without pins they are guessed from
+    the unit's name, as Debian lays clusters out.
+    """
+
+    on: Annotated[str, StringConstraints(min_length=1)]
+    """The host: a host, or a role that has one."""
+    unit: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,120}$")]
+    """The cluster's systemd unit, such as postgresql@15-main."""
+    name: Word
+    """The name of the database."""
+    user: Word = "cutover"
+    """The engine's own role, a member of pg_monitor: it only reads, over the SSH connection."""
+    password: SealedText = ()
+    """That role's password; without it, the operator's ~/.pgpass."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The cluster's port, where it is not what was pinned."""
+    address: Word | None = None
+    """Where the other cluster reaches this one; without it, the host's name."""
+    replicator: Word = "replicator"
+    """The role that a standby logs in with; its password, if it needs one, lies in ~postgres/.pgpass on the hosts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something stands in a file; line and column count from 1."""
@@ -106,6 +135,8 @@ class Head(Params):
     vars: dict[str, str | int | float | bool] = Field(default_factory=dict)
     sites: Annotated[dict[Name, dict[Name, tuple[Name, ...]]], Field(min_length=1)]
     """site > role > host, or a list of hosts; names resolve through ~/.ssh/config."""
+    databases: dict[Name, DatabaseEntry] = Field(default_factory=dict)
+    """The Postgres databases that the steps speak of."""
     secrets: dict[Name, SecretSource] = Field(default_factory=dict)
     downtime: Downtime | None = None
     measures: dict[Name, Measure] = Field(default_factory=dict)

@@ -60,12 +60,18 @@ def _head(plan: Plan) -> PlanJson:
         "title": plan.title,
         "pinned": plan.pinned,
         "hosts": {name: _without_empty(asdict(host)) for name, host in plan.hosts.items()},
+        **_databases(plan),
         "downtime": plan.downtime.model_dump(mode="json") if plan.downtime else None,
         "announcement": plan.announcement.model_dump(mode="json") if plan.announcement else None,
         "channels": {name: each.model_dump(mode="json") for name, each in plan.channels.items()},
         "measures": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.measures.items()},
         "secrets": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.secrets.items()},
     }
+
+
+def _databases(plan: Plan) -> PlanJson:
+    shown = {name: _without_empty(each.shown) for name, each in plan.scope.databases.items()}
+    return {"databases": shown} if shown else {}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
@@ -99,6 +105,7 @@ def _act(act: Act) -> dict[str, Any]:
         "beside": act.beside or None,
         "effect": effect_to_json(act.effect),
         "before": effect_to_json(act.before) if act.before else None,
+        "gate": [effect_to_json(effect) for effect in act.gate.effects] if act.gate else None,
         "probe": effect_to_json(act.probe.effect) if act.probe else None,
         "undo": _act(undo) if undo else None,
     }
@@ -113,6 +120,7 @@ def _check(check: Check) -> dict[str, Any]:
             "host": check.host,
             "red": check.red,
             "effect": effect_to_json(check.effect),
+            "against": effect_to_json(check.against) if check.against else None,
         }
     )
 

@@ -8,16 +8,16 @@ is not reported.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from cutover.model.channels import ELSEWHERE
-from cutover.model.kind import Kind, Scope
+from cutover.model.kind import Kind, Scope, ScopeError
 from cutover.model.plan import Source
 from cutover.model.runbook import Head, Runbook, StepEntry, StepWords
-from cutover.planning import inventory, names
+from cutover.planning import databases, inventory, names
 from cutover.planning.diagnostics import Span, did_you_mean
 from cutover.planning.interpolate import interpolate, names_of
 from cutover.planning.inventory import Inventory
@@ -28,7 +28,7 @@ from cutover.planning.tree import Entry, Map, Node, Path, Scalar, Seq, shorten
 from cutover.planning.validate import dotted, validate
 from cutover.planning.yaml_tree import parse
 
-LATER_SECTIONS = ("databases", "redis", "checks")
+LATER_SECTIONS = ("redis", "checks")
 
 _URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
 
@@ -69,8 +69,9 @@ def read(source: Source, kinds: Mapping[str, type[Kind]]) -> Loaded:
     head = _head(tree, problems)
     written = read_steps(tree.child("steps"), kinds, problems)
     if problems.found and head is not None:
-        sites = {site: dict(roles) for site, roles in head.sites.items()}
-        names.note_all(written, _step_names(tree), Scope(sites, channels=dict(head.channels)), problems)
+        scope = Scope({site: dict(roles) for site, roles in head.sites.items()}, channels=dict(head.channels))
+        scope = replace(scope, databases=databases.as_written(head.databases, scope))
+        names.note_all(written, _step_names(tree), scope, problems)
     problems.settle()
     assert head is not None
     steps = tuple(_entry(step, kind) for step, kind in zip(written, _placed(written), strict=True))
@@ -125,13 +126,8 @@ def _head(tree: Map, problems: Problems) -> Head | None:
             if not _URL.fullmatch(getattr(measure, word)):
                 message = f"measures.{name}.{word} is no URL; expected one such as https://social.example/health."
                 problems.at(_span(tree, ("measures", name, word)), message)
-    for name, channel in head.channels.items():
-        if channel.lives_on not in (*head.sites, ELSEWHERE):
-            message = f"channels.{name}.lives_on: there is no site '{shorten(channel.lives_on)}'."
-            hint = did_you_mean(channel.lives_on, [*head.sites, ELSEWHERE]) or "Name a site, or write elsewhere."
-            problems.at(_span(tree, ("channels", name, "lives_on")), message, hint)
-    if ELSEWHERE in head.sites and head.channels:
-        problems.at(_span(tree, ("sites", ELSEWHERE)), "A site cannot be called 'elsewhere': channels live there.")
+    _check_databases(head, tree, problems)
+    _check_channels(head, tree, problems)
     refuse_plain_secrets(head, node, _describe, problems)
     return head
 
@@ -171,6 +167,28 @@ def _check_sites(head: Head, tree: Map, problems: Problems) -> None:
     for site in head.sites:
         if site in site_of:
             problems.at(_span(tree, ("sites",)), f"'{site}' is a site and a host.", "Give one another name.")
+
+
+def _check_databases(head: Head, tree: Map, problems: Problems) -> None:
+    """A database is on one host of the runbook."""
+    scope = Scope(head.sites)
+    for name, database in head.databases.items():
+        try:
+            scope.host(database.on)
+        except ScopeError as problem:
+            path = ("databases", name, "on")
+            problems.at(_span(tree, path), f"{dotted(path)}: {problem}.", did_you_mean(problem.name, problem.known))
+
+
+def _check_channels(head: Head, tree: Map, problems: Problems) -> None:
+    """A channel lives at a site of the runbook, or elsewhere."""
+    for name, channel in head.channels.items():
+        if channel.lives_on not in (*head.sites, ELSEWHERE):
+            message = f"channels.{name}.lives_on: there is no site '{shorten(channel.lives_on)}'."
+            hint = did_you_mean(channel.lives_on, [*head.sites, ELSEWHERE]) or "Name a site, or write elsewhere."
+            problems.at(_span(tree, ("channels", name, "lives_on")), message, hint)
+    if ELSEWHERE in head.sites and head.channels:
+        problems.at(_span(tree, ("sites", ELSEWHERE)), "A site cannot be called 'elsewhere': channels live there.")
 
 
 def _exactly_one(tree: Map, path: Path, choices: str, given: list[str], problems: Problems) -> None:

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import pydantic
 
-from cutover.errors import CutoverError
+from cutover.errors import PinningFailed
 from cutover.model.effects import Command, CommandReply, OnHost, Reply
 from cutover.model.pins import HostPins, Pins, UnitPin
 from cutover.model.plan import Plan
 from cutover.model.text import visible_bytes
+from cutover.planning import database_pins
 from cutover.planning.diagnostics import Diagnostic, did_you_mean
 from cutover.planning.tree import Map
 from cutover.planning.validate import validate
@@ -30,22 +31,21 @@ _HEADER = """\
 """
 
 
-class PinningFailed(CutoverError):
-    """Not every host could be pinned."""
-
-
-def read(text: str, file: str, hosts: Collection[str]) -> tuple[Pins | None, list[Diagnostic]]:
-    """Read a pins file; a pinned host that the runbook does not have is a slip."""
+def read(
+    text: str, file: str, hosts: Collection[str], databases: Collection[str] = ()
+) -> tuple[Pins | None, list[Diagnostic]]:
+    """Read a pins file; a pinned host or database that the runbook does not have is a slip."""
     tree, found = parse(text, file)
     if tree is None or found:
         return None, found
     pins, found = validate(Pins, tree, file)
-    written = tree.child("hosts")
-    for name, entry in written.entries.items() if pins and isinstance(written, Map) else ():
-        if name not in hosts:
-            hint = did_you_mean(name, hosts) or "Run `cutover pin` again."
-            message = f"'{name}' is pinned, and the runbook has no such host."
-            found.append(Diagnostic.at(entry.key.span, file, message, hint=hint))
+    for section, what, known in (("hosts", "host", hosts), ("databases", "database", databases)):
+        written = tree.child(section)
+        for name, entry in written.entries.items() if pins and isinstance(written, Map) else ():
+            if name not in known:
+                hint = did_you_mean(name, known) or "Run `cutover pin` again."
+                message = f"'{name}' is pinned, and the runbook has no such {what}."
+                found.append(Diagnostic.at(entry.key.span, file, message, hint=hint))
     return pins, found
 
 
@@ -62,6 +62,11 @@ def written(pins: Pins) -> str:
         for unit, pin in sorted(host.units.items()):
             lines += [f"      {_quoted(unit)}:", f"        fragment: {_quoted(pin.fragment)}"]
             lines.append(f"        sha256: {_quoted(pin.sha256)}")
+    if pins.databases:
+        lines.append("databases:")
+    for name, database in sorted(pins.databases.items()):
+        lines.append(f"  {_quoted(name)}:")
+        lines += [f"    {field}: {json.dumps(value)}" for field, value in database.model_dump().items()]
     return "\n".join(lines) + "\n"
 
 
@@ -99,7 +104,7 @@ async def collect(world: World, plan: Plan, *, timeout: float = 30.0) -> Pins:
     if failures:
         raise PinningFailed("\n".join(str(failure) for failure in failures))
     hosts = {name: each for name, each in zip(plan.hosts, found, strict=True) if isinstance(each, HostPins)}
-    return Pins(version=1, hosts=hosts)
+    return Pins(version=1, hosts=hosts, databases=await database_pins.collect(world, plan, timeout))
 
 
 def units_of(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -191,6 +196,8 @@ def _facts(pins: Pins) -> dict[str, str]:
             facts[f"{name} version"] = host.systemd
         for unit, pin in host.units.items():
             facts[f"{name} {unit}"] = f"{pin.fragment} (sha256 {pin.sha256})"
+    for name, database in pins.databases.items():
+        facts |= {f"database {name} {field}": str(value) for field, value in database.model_dump().items()}
     return facts
 
 

@@ -10,7 +10,7 @@ from cutover.model.kind import Act, Acts, Kind, Scope, ScopeError, Stage
 from cutover.model.pins import Pins
 from cutover.model.plan import Plan, PlannedHost, Source, Step
 from cutover.model.runbook import Runbook, StepEntry
-from cutover.planning import loader, pins
+from cutover.planning import databases, loader, pins
 from cutover.planning.as_json import digest
 from cutover.planning.graph import Cycle, ordered
 from cutover.planning.inventory import Inventory
@@ -46,7 +46,8 @@ def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
     loaded = loader.read(source, kinds)
     runbook, problems = loaded.runbook, loaded.problems
     scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()}, channels=dict(runbook.channels))
-    pinned = _pins(source, scope, problems)
+    pinned = _pins(source, runbook, scope, problems)
+    scope = replace(scope, databases=databases.resolve(runbook.databases, scope, pinned))
     order = _order(runbook, loaded.written, problems)
     entries = {entry.name: (entry, step) for entry, step in zip(runbook.steps, loaded.written, strict=True)}
     steps = [_step(*entries[name], needs, scope, problems) for name, needs in order.items()]
@@ -65,7 +66,8 @@ def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
         channels=dict(runbook.channels),
         measures=dict(runbook.measures),
         secrets=dict(runbook.secrets),
-        pinned=all(host.machine_id is not None for host in hosts.values()),
+        pinned=all(host.machine_id is not None for host in hosts.values())
+        and all(database.system_identifier is not None for database in scope.databases.values()),
     )
     return replace(made, hash=digest(made, runbook))
 
@@ -82,12 +84,12 @@ def _changed_host(act: Act) -> str | None:
     return effect.host if isinstance(effect, OnHost) and not is_reading(effect) else None
 
 
-def _pins(source: Source, scope: Scope, problems: Problems) -> Pins | None:
+def _pins(source: Source, runbook: Runbook, scope: Scope, problems: Problems) -> Pins | None:
     """Read the pins beside the runbook, if there are any."""
     if source.pins is None:
         return None
     hosts = [host for roles in scope.sites.values() for each in roles.values() for host in each]
-    found, diagnostics = pins.read(source.pins, pins_file(source.file), hosts)
+    found, diagnostics = pins.read(source.pins, pins_file(source.file), hosts, runbook.databases)
     problems.extend(diagnostics)
     return found
 

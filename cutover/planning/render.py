@@ -8,7 +8,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from cutover.model.effects import Command, Effect, Http, OnHost, sealed_text
+from cutover.model.effects import Command, Effect, Http, OnHost, Query, sealed_text
 from cutover.model.kind import Act, Acts, Ask, Cross, Poll, Stage
 from cutover.model.plan import Plan, PlannedHost, Step
 from cutover.model.text import visible_line
@@ -152,7 +152,8 @@ def _step(number: int, step: Step, readings: bool) -> Iterator[str]:
     for check in step.checks:
         yield f"{_INDENT}only if {check.title}" + (" (or a person says go on)" if check.red == "ask" else "")
         if readings:
-            yield from _effect(check.effect, 2)
+            for effect in check.effects:
+                yield from _effect(effect, 2)
     for stage in step.stages:
         yield from _stage(stage, readings)
     if step.nothing_to_undo is not None:
@@ -175,7 +176,8 @@ def _stage(stage: Stage, readings: bool) -> Iterator[str]:
             for check in stage.checks:
                 yield f"{_INDENT}{_INDENT}{check.title}"
                 if readings:
-                    yield from _effect(check.effect, 3)
+                    for effect in check.effects:
+                        yield from _effect(effect, 3)
         case Ask():
             yield f"{_INDENT}asks: {stage.question}"
             yield f"{_INDENT}{_INDENT}{_answer(stage)}"
@@ -202,6 +204,10 @@ def _answer(ask: Ask) -> str:
 
 def _act(act: Act) -> Iterator[str]:
     yield f"{_INDENT}{_INDENT}{act.title}{', beside the run' if act.beside else ''}"
+    if act.gate is not None:
+        yield f"{_INDENT}{_INDENT}  not before this was read, and what it says guards the act:"
+        for effect in act.gate.effects:
+            yield from _effect(effect, 4)
     yield from _effect(act.effect, 3)
     undo = undo_of(act)
     if undo is not None:
@@ -219,6 +225,8 @@ def _effect(effect: Effect, depth: int) -> Iterator[str]:
             for command in commands:
                 yield f"{indent}{host} $ {shlex.join(command.argv)}"
                 yield from _stdin(command, indent)
+        case Query(database=database, name=name):
+            yield f"{indent}{database} ? {name}"
         case Http():
             yield f"{indent}{effect.method} {sealed_text(effect.url)}"
             for name, value in effect.headers:

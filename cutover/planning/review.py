@@ -7,7 +7,7 @@ the checks and guards of the steps.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cutover.model.effects import Effect, OnHost, is_reading
+from cutover.model.effects import Effect, OnHost, Query, is_reading
 from cutover.model.kind import Act, Acts, Ask, Check, Cross, Kind, Poll
 from cutover.model.plan import Plan, Source, Step
 from cutover.model.units import show_duration
@@ -232,6 +232,10 @@ def _unpinned(view: _View) -> Iterator[Finding]:
     if hosts:
         message = f"Nothing proves that {some(hosts)} will be the right machine{'s' * (len(hosts) > 1)}."
         yield Finding(view.plan.steps[0], message, "Run `cutover pin` and commit the pins.")
+    names = [name for name, each in view.plan.scope.databases.items() if each.system_identifier is None]
+    if names:
+        message = f"Nothing proves that {some(names)} will be the right cluster{'s' * (len(names) > 1)}."
+        yield Finding(view.plan.steps[0], message, "Run `cutover pin` and commit the pins.")
 
 
 def _budget(view: _View) -> Iterator[Finding]:
@@ -259,7 +263,7 @@ def _unasked(view: _View) -> Iterator[Finding]:
 
 def _unused(view: _View) -> Iterator[Finding]:
     plan = view.plan
-    used = {host for step in plan.steps for effect in _effects(step) if (host := _host(effect)) is not None}
+    used = {host for step in plan.steps for effect in _effects(step) if (host := _host(plan, effect)) is not None}
     idle = [name for name in plan.hosts if name not in used]
     if idle:
         yield Finding(plan.steps[0], f"No step reads or changes {some(idle)}.", "Remove what is not needed.")
@@ -276,9 +280,16 @@ def _effects(step: Step) -> Iterator[Effect]:
     for stage in step.stages:
         if isinstance(stage, Poll):
             checks += stage.checks
-    yield from (check.effect for check in checks)
-    yield from (act.effect for act in step.acts)
+    for check in checks:
+        yield from check.effects
+    for act in step.acts:
+        yield from (act.effect, *(act.gate.effects if act.gate else ()))
 
 
-def _host(effect: Effect) -> str | None:
-    return effect.host if isinstance(effect, OnHost) else None
+def _host(plan: Plan, effect: Effect) -> str | None:
+    match effect:
+        case OnHost(host=host):
+            return host
+        case Query(database=name):
+            return plan.scope.database(name).host
+    return None

@@ -17,13 +17,9 @@ from cutover.planning.validate import Describe, dotted, validate
 
 LATER_KINDS = frozenset(
     (
-        "await_replication",
         "drain_workers",
         "edge_maintenance",
-        "fence_postgres",
         "hand_over_redis",
-        "promote_postgres",
-        "reattach_postgres",
         "repoint_edge",
         "soak",
         "start_workers",

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from cutover.model.effects import ClaimHost, Effect, Http, Look, OnHost, is_reading, sealed_text
+from cutover.model.effects import ClaimHost, Effect, Http, Look, OnHost, Query, is_reading, sealed_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +185,37 @@ class Crash:
     at: Moment
 
 
+@dataclass(frozen=True, slots=True)
+class CutReplication:
+    """Nothing comes from its primary to the standbys of a host for `lasts` seconds."""
+
+    host: str
+    at: Moment
+    lasts: float
+
+
+@dataclass(frozen=True, slots=True)
+class StallReplay:
+    """The standbys of a host receive and do not replay for `lasts` seconds."""
+
+    host: str
+    at: Moment
+    lasts: float
+
+
+@dataclass(frozen=True, slots=True)
+class DieWhileStopping:
+    """The Postgres cluster of a unit is killed in the middle of its next stop."""
+
+    host: str
+    unit: str
+    at: Moment = 0.0
+
+
 OnEffect = LoseRequest | LoseReply | ArriveLate | Delay | KillSupervisor
 OnWorld = (
     CutLink | FreezeHost | Reboot | FillDisk | ChangeMachineId | ChangeHostKey | LoseStateDirectory | RestartByItself
-    | Crash
+    | Crash | CutReplication | StallReplay | DieWhileStopping
 )  # fmt: skip
 Fault = OnEffect | OnWorld | FailCommand | HttpAnswers
 
@@ -215,6 +242,8 @@ def _lines(effect: Effect) -> list[str]:
             return [" ".join(command.argv) for command in commands]
         case Http(url=url):
             return [sealed_text(url)]
+        case Query(database=database, name=name):
+            return [f"{database} ? {name}"]
         case Look() | ClaimHost():
             return [type(effect).__name__]
         case _:

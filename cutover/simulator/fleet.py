@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from cutover.errors import NoRule
-from cutover.model.effects import Command, Effect, Http, Receipt, Reply, is_reading, sealed_text
-from cutover.simulator import channels, faults, rules, systemd, wrapper
+from cutover.model.effects import Command, Effect, Http, Query, Receipt, Reply, is_reading, sealed_text
+from cutover.simulator import channels, faults, postgres, psql, rules, systemd, wrapper
 from cutover.simulator.call import Answer
 from cutover.simulator.channels import Board
 from cutover.simulator.faults import At, FailCommand, Fault, HttpAnswers
@@ -65,11 +65,13 @@ class Fleet:
     """The whole simulated world. urls: by exact URL, the last answer that holds, or 502; any other URL is answered 200.
     boards: the services behind channels, by the URL that their paths begin with.
 
-    acting: how many acting effects have come. struck: per fault (by its place), how often it has struck.
+    databases: by their names in the runbook, the host and the unit of the cluster. acting: how many acting effects have
+    come. struck: per fault (by its place), how often it has struck.
     """
 
     hosts: dict[str, Host] = field(default_factory=dict)
     urls: dict[str, list[Url]] = field(default_factory=dict)
+    databases: dict[str, tuple[str, str]] = field(default_factory=dict)
     boards: dict[str, Board] = field(default_factory=dict)
     faults: list[Planned] = field(default_factory=list)
     struck: dict[int, int] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Fleet:
         self.now = max(self.now, now)
 
     def _turn(self, host: Host, at: float) -> None:
+        self._flow()
         if host.down_until and host.down_until <= at:
             host.down_until = 0.0
             host.boots += 1
@@ -124,9 +127,14 @@ class Fleet:
                 wrapper.step(host, sequence, at, self._run)
         for visit in [visit for visit in host.visits.values() if visit.reply is None and visit.due <= at]:
             wrapper.receive(host, visit, at, self._run)
+        self._flow()
         wrapper.lock_freed(host, at)
         self._forget_abandoned(host)
         self.notice(host)
+
+    def _flow(self) -> None:
+        if self.databases:
+            postgres.flow(self.hosts.values(), self.now)
 
     def notice(self, host: Host) -> None:
         """Something has changed on a host: find out anew when something is due there."""
@@ -169,6 +177,17 @@ class Fleet:
                 found.append(fault)
                 self._strike(fault)
         return found
+
+    def query(self, effect: Query) -> Reply:
+        """Answer a named query."""
+        self._flow()
+        name, unit = self.databases[effect.database]
+        cluster = self.hosts[name].clusters[unit]
+        if not cluster.running:
+            refused = f'connection to server at "127.0.0.1", port {cluster.port} failed: Connection refused'
+            return Reply(outcome="refused", code="unreachable", detail=refused)
+        rows = psql.query(self.hosts.values(), cluster, effect.name, self.now)
+        return Reply(outcome="answered", rows=tuple(rows))
 
     def inject(self, fault: Fault) -> None:
         """Add a fault to those to come."""
@@ -263,9 +282,18 @@ class Fleet:
             case faults.RestartByItself(unit=name, after=after):
                 if unit := host.units.get(systemd.full_name(name)):
                     unit.comes_back = after
+            case faults.CutReplication(lasts=lasts):
+                for cluster in host.clusters.values():
+                    cluster.cut_until = now + lasts
+            case faults.StallReplay(lasts=lasts):
+                for cluster in host.clusters.values():
+                    cluster.stalled_until = now + lasts
+            case faults.DieWhileStopping(unit=name):
+                if found := host.clusters.get(systemd.full_name(name)):
+                    found.dies = True
             case faults.Crash(unit=name):
                 if unit := host.units.get(systemd.full_name(name)):
-                    systemd.crash(unit, now)
+                    systemd.crash(host, unit, now)
             case _:
                 return
         self.notice(host)
@@ -291,8 +319,8 @@ class Fleet:
         urls = {url: list(known) for url, known in self.urls.items()}
         boards = {base: board.copy() for base, board in self.boards.items()}
         return replace(
-            self, hosts=hosts, urls=urls, boards=boards, faults=list(self.faults), struck=dict(self.struck),
-            history=list(self.history), _agenda=[], _expected={}, _place={},
+            self, hosts=hosts, urls=urls, boards=boards, databases=dict(self.databases), faults=list(self.faults),
+            struck=dict(self.struck), history=list(self.history), _agenda=[], _expected={}, _place={},
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

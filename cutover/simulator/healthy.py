@@ -13,6 +13,7 @@ from dataclasses import replace
 from cutover.model.effects import CommandReply, Http, OnHost, Reply, sealed_text
 from cutover.model.kind import Act, Check, Poll, UnitChange
 from cutover.model.plan import Plan, PlannedHost, Step
+from cutover.simulator import healthy_postgres as postgres_of
 from cutover.simulator import systemd
 from cutover.simulator.channels import board_of
 from cutover.simulator.fleet import Fleet, UnitIs, Url
@@ -26,6 +27,7 @@ def healthy(plan: Plan, *, login: str = "deploy") -> Fleet:
     """The world in which this plan goes well."""
     hosts = {planned.name: _host(planned, login) for planned in plan.hosts.values()}
     urls: dict[str, list[Url]] = {}
+    databases = postgres_of.install(plan, hosts)
     for step in plan.steps:
         scope = replace(plan.scope, step=step.name, timeout=step.timeout)
         for change in step.kind.unit_changes(scope):
@@ -41,7 +43,8 @@ def healthy(plan: Plan, *, login: str = "deploy") -> Fleet:
     )
     for measure in plan.measures.values():
         urls.setdefault(measure.get or measure.post or "", [Url(status=measure.expect, any_of=services)])
-    return Fleet(hosts=hosts, urls=urls, boards=dict(map(board_of, plan.channels.values())))
+    boards = dict(map(board_of, plan.channels.values()))
+    return Fleet(hosts=hosts, urls=urls, databases=databases, boards=boards)
 
 
 def machine_id(name: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from cutover.model import effects
 from cutover.model.effects import ClaimHost, Command, CommandReply, Look, OnHost, Receipt, Reply
+from cutover.simulator.postgres import Cluster
 
 NEVER = 1e18
 """A time that does not come."""
@@ -161,7 +162,7 @@ class Host:
     a password. meanings: a command line (words joined by NUL) to what it does to `facts`. outputs: a command line to
     what it prints, for reads that no rule knows. frozen_until, cut_until: until when nothing moves on the host, or the
     link to it is down; *_since: since when. down_until: when it boots, while it is off. running: the sequences under
-    way, by key. receipts: every sequence that left a receipt, by key.
+    way, by key. receipts: every sequence that left a receipt, by key. clusters: of Postgres, by unit.
     """
 
     name: str
@@ -185,6 +186,7 @@ class Host:
     directories: Words = field(default_factory=set)
     units: dict[str, Unit] = field(default_factory=dict)
     dropin_directories: Words = field(default_factory=set)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
     facts: Words = field(default_factory=set)
     meanings: dict[str, list[Fact]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
@@ -225,6 +227,7 @@ class Host:
             directories=set(self.directories),
             units={name: unit.copy() for name, unit in self.units.items()},
             dropin_directories=set(self.dropin_directories),
+            clusters={name: cluster.copy() for name, cluster in self.clusters.items()},
             facts=set(self.facts),
             running={key: receipts.get(key) or sequence.copy() for key, sequence in self.running.items()},
             receipts=receipts,

@@ -5,9 +5,11 @@ An argv that no rule, no fact and no scenario answers is NoRule: a world that ma
 
 import getopt
 import hashlib
+import re
 from collections.abc import Callable
 
 from cutover.errors import NoRule
+from cutover.simulator import psql
 from cutover.simulator.call import Answer, Call
 from cutover.simulator.host import Fact, Host
 from cutover.simulator.systemctl import systemctl
@@ -262,6 +264,49 @@ def _rmdir(call: Call) -> Answer:
     return Answer()
 
 
+def _find(call: Call) -> Answer:
+    match call.arguments:
+        case [top, "-maxdepth", "1", "-name", name]:
+            path = f"{call.path(top)}/{name}"
+            return Answer(stdout=f"{top}/{name}\n" if call.read(path) is not None else "")
+        case [name]:
+            if exists(call.host, call.path(name)):
+                return Answer(stdout=f"{name}\n")
+            return Answer(1, stderr=f"find: '{name}': No such file or directory\n")
+    raise NoRule(missing(call.argv))
+
+
+def _head(call: Call) -> Answer:
+    match call.arguments:
+        case ["-n", count, name]:
+            text = call.read(call.path(name))
+            if text is None:
+                return Answer(1, stderr=f"head: cannot open '{name}' for reading: No such file or directory\n")
+            return Answer(stdout="".join(text.splitlines(keepends=True)[: int(count)]))
+    raise NoRule(missing(call.argv))
+
+
+def _sed(call: Call) -> Answer:
+    """Lines put before the first, and a block between two lines deleted, in place."""
+    options, rest = getopt.getopt(call.arguments, "ie:")
+    path = call.path(rest[0]) if len(rest) == 1 else ""
+    text = call.host.files.get(path)
+    if text is None:
+        return call.fail(f"can't read {rest[0] if rest else ''}: No such file or directory", 2)
+    put = ""
+    for _, script in options[1:]:
+        if script.startswith("1i "):
+            put = script.removeprefix("1i ").replace("\\n", "\n") + "\n"
+        elif block := re.fullmatch(r"/\^(.*)\$/,/\^(.*)\$/d", script):
+            text = re.sub(rf"(?ms)^{re.escape(block[1])}\n.*?^{re.escape(block[2])}\n", "", text)
+        else:
+            raise NoRule(missing(call.argv))
+    if refused := _refused(call, "edit", rest[0]):
+        return refused
+    call.host.files[path] = put + text
+    return Answer()
+
+
 def _sha256sum(call: Call) -> Answer:
     out, problems = "", ""
     for name in [name for name in call.arguments if name != "--"] or ["-"]:
@@ -312,14 +357,22 @@ RULES: dict[str, Rule] = {
     "df": _df,
     "echo": _echo,
     "false": lambda _call: Answer(1),
+    "find": _find,
+    "head": _head,
     "hostname": lambda call: Answer(stdout=f"{call.host.name}\n"),
     "id": _id,
     "install": _install,
     "mkdir": _mkdir,
+    "od": psql.od,
+    "pg_controldata": psql.pg_controldata,
+    "pg_lsclusters": psql.pg_lsclusters,
+    "psql": psql.psql,
     "rm": _rm,
     "rmdir": _rmdir,
+    "sed": _sed,
     "sha256sum": _sha256sum,
     "sleep": _sleep,
+    "ss": psql.ss,
     "sync": lambda _call: Answer(),
     "systemctl": systemctl,
     "test": _test,

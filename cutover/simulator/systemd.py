@@ -10,6 +10,7 @@ Held against systemd 252 by the table in tests/simulator/contract.yaml. Three of
 
 import hashlib
 
+from cutover.simulator import postgres
 from cutover.simulator.host import NEVER, Host, Unit
 
 SEARCH_PATH = ("/etc/systemd/system", "/run/systemd/system", "/lib/systemd/system")
@@ -104,8 +105,9 @@ def stop(host: Host, unit: Unit, now: float, *, then_start: bool = False) -> Non
     unit.next, unit.due = "stopped", now + unit.stop_takes
 
 
-def crash(unit: Unit, now: float) -> None:
+def crash(host: Host, unit: Unit, now: float) -> None:
     """Its main process is killed; the restart policy decides what follows."""
+    postgres.died(host, unit.name)
     if unit.active != "active" or unit.triggers:
         return
     unit.result, unit.exit_status, unit.pid = "signal", 9, 0
@@ -126,9 +128,11 @@ def step(host: Host, unit: Unit, now: float) -> None:
             _settle(unit, "failed", "failed", now)
         case "started":
             _become_active(unit, now)
+            postgres.started(host, unit.name, now)
         case "stopped":
             was_restart, unit.restarting = unit.restarting, False
             unit.pid, unit.exit_status = 0, 15
+            postgres.stopped(host, unit.name, now)
             _settle(unit, "inactive", "dead", now)
             if was_restart:
                 start(host, unit, now)
@@ -147,6 +151,7 @@ def power_cut(host: Host, now: float) -> None:
     for unit in host.units.values():
         unit.restarting, unit.pid, unit.invocation = False, 0, ""
         unit.active, unit.sub, unit.next, unit.due, unit.changed_at = "inactive", "dead", "", NEVER, now
+        postgres.died(host, unit.name)
     host.files = {path: text for path, text in host.files.items() if not path.startswith(VOLATILE)}
     host.directories = {path for path in host.directories if not path.startswith(VOLATILE)}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from cutover.errors import NoRule
-from cutover.model.effects import ClaimHost, Effect, Http, Look, OnHost, Reply, Wait
+from cutover.model.effects import ClaimHost, Effect, Http, Look, OnHost, Query, Reply, Wait
 from cutover.ports import Clock, Output
 from cutover.simulator import faults, rules
 from cutover.simulator.faults import Fault
@@ -61,6 +61,8 @@ class SimWorld:
                 reply = Reply(outcome="answered")
             case Http():
                 reply = await self._request(effect)
+            case Query():
+                reply = await self._query(effect)
             case OnHost() | Look() | ClaimHost():
                 reply = await self._call(effect)
         for command in reply.commands:
@@ -214,6 +216,21 @@ class SimWorld:
             await self._clock.sleep(max(0.0, effect.timeout - self._pace.round_trip))
             return Reply(outcome="unknown", detail=f"no answer within {effect.timeout:g} s")
         return reply
+
+    # --- databases
+
+    async def _query(self, effect: Query) -> Reply:
+        """Over a held connection of its own: what is lost on the way was only read."""
+        struck = self.fleet.struck_by(effect, self._fleet.number(effect))
+        if effect.database not in self._fleet.databases:
+            return Reply(outcome="refused", code="unreachable", detail=f"there is no database {effect.database}")
+        host = self._fleet.hosts[self._fleet.databases[effect.database][0]]
+        await self._clock.sleep(self._round_trip(host.name))
+        lost = any(isinstance(fault, faults.LoseRequest | faults.LoseReply) for fault in struck)
+        if lost or self.fleet.hosts[host.name].silent_since(self._fleet.now) is not None:
+            await self._clock.sleep(min(self._pace.notice, effect.timeout))
+            return Reply(outcome="unknown", detail=f"{effect.database} on {host.name} did not answer")
+        return self._fleet.query(effect)
 
     # --- time
 

@@ -36,29 +36,30 @@ Goal = Literal["up", "down", "held", "free"]
 Undo = Callable[[Reply | None], Act | None]
 
 
-def _root(*argv: str, stdin: str = "") -> Command:
+def root(*argv: str, stdin: str = "") -> Command:
+    """A program run as root."""
     return Command((*on_host.AS_ROOT, *argv), (stdin,) if stdin else ())
 
 
-def _hold(unit: str) -> Iterator[Command]:
+def hold(unit: str) -> Iterator[Command]:
     """Hold it down: the file whole and durable first, then loaded. A unit that runs is not disturbed."""
     path = units.hold_file(unit)
-    yield _root("install", "-D", "-m", "0644", "/dev/stdin", path, stdin=units.hold_text(unit))
-    yield _root("sync", path, path.rpartition("/")[0], units.UNIT_DIRECTORY)
-    yield _root("systemctl", "daemon-reload")
+    yield root("install", "-D", "-m", "0644", "/dev/stdin", path, stdin=units.hold_text(unit))
+    yield root("sync", path, path.rpartition("/")[0], units.UNIT_DIRECTORY)
+    yield root("systemctl", "daemon-reload")
 
 
-def _release(unit: str) -> Iterator[Command]:
+def release(unit: str) -> Iterator[Command]:
     """Release it, whether it is held or not; the directory goes too, when nothing else is in it.
 
     mkdir lets rmdir succeed also where there is no directory. (`find` would stumble over what others remove beside it.)
     """
     directory, _, name = units.hold_file(unit).rpartition("/")
-    yield _root("rm", "-f", f"{directory}/{name}")
-    yield _root("mkdir", "-p", directory)
-    yield _root("rmdir", "--ignore-fail-on-non-empty", directory)
-    yield _root("sync", units.UNIT_DIRECTORY)
-    yield _root("systemctl", "daemon-reload")
+    yield root("rm", "-f", f"{directory}/{name}")
+    yield root("mkdir", "-p", directory)
+    yield root("rmdir", "--ignore-fail-on-non-empty", directory)
+    yield root("sync", units.UNIT_DIRECTORY)
+    yield root("systemctl", "daemon-reload")
 
 
 def _nothing(unit: str) -> Iterator[Command]:  # noqa: ARG001 - as its siblings
@@ -72,9 +73,9 @@ def _effect(place: Place, commands: Iterable[Command], scope: Scope, guards: tup
 def _reach(goal: Goal, place: Place, scope: Scope) -> OnHost:
     """What brings a unit there from wherever it is; doing it twice does no harm. Its last answer is the new state."""
     unit = place.unit
-    hold = {"held": _hold, "free": _release, "up": _release}.get(goal, _nothing)
-    move = _root("systemctl", "start" if goal == "up" else "stop", unit)
-    return _effect(place, (*hold(unit), move, Command(units.show(unit))), scope)
+    moves = {"held": hold, "free": release, "up": release}.get(goal, _nothing)
+    move = root("systemctl", "start" if goal == "up" else "stop", unit)
+    return _effect(place, (*moves(unit), move, Command(units.show(unit))), scope)
 
 
 def _act(verb: str, title: str, goal: Goal, place: Place, scope: Scope, undo: Undo | None = None) -> Act:
@@ -154,7 +155,7 @@ def refuse(place: Place, scope: Scope) -> Act:
         Guard(("cat", units.hold_file(unit)), units.hold_text(unit).rstrip("\n"), f"{place} is not held down"),
         Guard(fresh, "NeedDaemonReload=no", f"what systemd has loaded for {place} is not what lies on the disk"),
     )
-    effect = _effect(place, [_root("systemctl", "start", "--job-mode=ignore-dependencies", unit)], scope, guards)
+    effect = _effect(place, [root("systemctl", "start", "--job-mode=ignore-dependencies", unit)], scope, guards)
 
     def judge(reply: Reply) -> Verdict:
         if not reply.commands:

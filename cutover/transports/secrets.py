@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote as url_quote
 from urllib.parse import quote_plus
 
@@ -76,9 +77,21 @@ class Secrets:
             reply,
             detail=self.scrub(reply.detail.encode()).decode(),
             commands=tuple(self._scrub_command(command) for command in reply.commands),
+            rows=tuple(self._scrub_rows(row) for row in reply.rows),
             headers=tuple((name, self.scrub(value.encode()).decode()) for name, value in reply.headers),
             body=self._scrub_cut(reply.body, True),
         )
+
+    def _scrub_rows(self, value: Any) -> Any:
+        """JSON-ready data with every text scrubbed."""
+        match value:
+            case str():
+                return self.scrub(value.encode()).decode()
+            case dict():
+                return {name: self._scrub_rows(each) for name, each in value.items()}
+            case list():
+                return [self._scrub_rows(each) for each in value]
+        return value
 
     def _scrub_command(self, command: CommandReply) -> CommandReply:
         return replace(

@@ -8,11 +8,13 @@ from pathlib import Path
 from secrets import token_hex
 
 from cutover.errors import SecretUnavailable
-from cutover.model.effects import ClaimHost, Effect, Guard, Http, Look, OnHost, Reply, Wait
+from cutover.model.databases import Database
+from cutover.model.effects import ClaimHost, Effect, Guard, Http, Look, OnHost, Query, Reply, Wait
 from cutover.ports import Clock, Output
 from cutover.transports.answers import MarkedStream, read_reply, wrapper_reply
 from cutover.transports.http import HttpClient
 from cutover.transports.line import Line
+from cutover.transports.postgres import Databases
 from cutover.transports.secrets import Secrets
 from cutover.transports.ssh import Call, Jumps, Target, Unsent
 from cutover.transports.ssh_config import config_paths
@@ -36,11 +38,13 @@ class RealWorld:
         secrets: Secrets,
         clock: Clock,
         ssh_config: str | Path | None = None,
+        databases: Mapping[str, Database] | None = None,
     ) -> None:
         """ssh_config: read instead of $CUTOVER_SSH_CONFIG or ~/.ssh/config."""
         paths = config_paths(ssh_config)
         self._jumps = Jumps(paths)
         self._lines = {name: Line(target, paths, self._jumps) for name, target in targets.items()}
+        self._databases = Databases(databases or {}, secrets)
         self._secrets = secrets
         self._clock = clock
         self._http: HttpClient | None = None
@@ -59,6 +63,7 @@ class RealWorld:
 
     async def close(self) -> None:
         """As ports.World says."""
+        await self._databases.close()
         await asyncio.gather(*(line.close() for line in self._lines.values()))
         await self._jumps.close()
         if self._http is not None:
@@ -67,7 +72,9 @@ class RealWorld:
     async def _connect(self, host: str) -> Reply:
         started = self._clock.monotonic()
         try:
-            await self._line(host).connection()
+            line = self._line(host)
+            await line.connection()
+            await asyncio.gather(*(held.open(line) for held in self._databases.on(host)))
             reply = Reply(outcome="answered")
         except Unsent as problem:
             reply = Reply(outcome="refused", code=problem.code, detail=problem.detail)
@@ -85,6 +92,9 @@ class RealWorld:
             match effect:
                 case OnHost(reads=True):
                     return await self._read(effect)
+                case Query():
+                    host = self._databases.host_of(effect.database)
+                    return await self._databases.perform(effect, self._line(host or f"the database {effect.database}"))
                 case OnHost():
                     return await self._act(effect, output)
                 case Look() | ClaimHost():

@@ -34,7 +34,7 @@ async def open_world(plan: Plan, where: str, clock: Clock) -> World:
         host.name: Target(host.name, _destination(host), host.host_keys, host.machine_id)
         for host in plan.hosts.values()
     }
-    return RealWorld(targets, secrets, clock)
+    return RealWorld(targets, secrets, clock, databases=plan.scope.databases)
 
 
 def _destination(host: PlannedHost) -> str:

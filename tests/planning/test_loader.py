@@ -63,13 +63,13 @@ def test_all_errors_come_at_once_each_in_its_place() -> None:
     assert caught.exit_code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("word", ["databases", "redis", "checks"])
+@pytest.mark.parametrize("word", ["redis", "checks"])
 def test_sections_of_a_later_version_are_refused_not_ignored(word: str) -> None:
     (message,) = messages(f"{HEAD}{word}: {{}}\nsteps:\n  - go: {{question: {{text: Go?}}}}\n")
     assert message.startswith(f"'{word}' comes with a later version; this one cannot run it.")
 
 
-@pytest.mark.parametrize("word", ["drain_workers", "fence_postgres", "promote_postgres", "soak"])
+@pytest.mark.parametrize("word", ["drain_workers", "hand_over_redis", "soak"])
 def test_kinds_of_a_later_version_are_refused(word: str) -> None:
     (message,) = of_steps(f"  - x: {{{word}: {{}}}}\n")
     assert message.startswith(f"x: '{word}' comes with a later version; this one cannot run it.")

@@ -29,6 +29,9 @@ EVERY_FAULT = [
     faults.LoseStateDirectory("yakko", 1.0),
     faults.RestartByItself("yakko", "app-web", 0.0, 2.0),
     faults.Crash("yakko", "app-web", 1.0),
+    faults.CutReplication("yakko", At(act="fence.close"), 5.0),
+    faults.StallReplay("yakko", 1.0, 5.0),
+    faults.DieWhileStopping("yakko", "postgresql@15-main"),
 ]
 
 

@@ -7,8 +7,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cutover.model.channels import AnyChannel, Channel
-from cutover.model.effects import Command, CommandReply, Effect, Http, OnHost, Reply, sealed_text
+from cutover.model.effects import Command, CommandReply, Effect, Http, OnHost, Query, Reply, sealed_text
 from cutover.model.kind import Act, Acts, Ask, Check, Cross, Kind, Poll, Scope, Stage
+from cutover.model.pins import Pins
+from cutover.model.runbook import DatabaseEntry
+from cutover.planning.databases import guessed, resolve
 from cutover.steps import KINDS
 
 SITES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -21,7 +24,20 @@ CHANNELS: dict[str, Channel] = TypeAdapter(dict[str, AnyChannel]).validate_json(
     "toots": {"kind": "mastodon", "server": "https://social.example", "token": "${secret:t}", "lives_on": "basement"},
     "chat": {"kind": "discord", "url": "${secret:hook}", "lives_on": "elsewhere"},
 }))  # fmt: skip
-SCOPE = Scope(sites=SITES, step="the-step", timeout=30.0, channels=CHANNELS)
+ENTRIES = {
+    name: DatabaseEntry(on=host, unit="postgresql@15-main", name="mastodon")
+    for name, host in (("old", "alice"), ("new", "nixie"))
+}
+PINNED = {
+    name: guessed("postgresql@15-main.service").model_copy(update={"system_identifier": "7711"}) for name in ENTRIES
+}
+SCOPE = Scope(
+    sites=SITES,
+    step="the-step",
+    timeout=30.0,
+    channels=CHANNELS,
+    databases=resolve(ENTRIES, Scope(SITES), Pins(version=1, hosts={}, databases=PINNED)),
+)
 
 # What systemd says of a unit that is up and of which nothing is special.
 UNIT = {
@@ -48,12 +64,13 @@ def effects(of: Kind, scope: Scope = SCOPE) -> Iterator[Effect]:
     """Every effect that a step of this kind may send."""
     stages = of.unfold(scope)
     for check in (*of.checks(scope), *polled(stages)):
-        yield check.effect
+        yield from check.effects
     for act in acts(stages):
         undo = act.undo(None) if act.undo else None
         for each in (act, undo) if undo else (act,):
             yield each.effect
             yield from [each.before] if each.before else []
+            yield from each.gate.effects if each.gate else ()
             yield from [each.probe.effect] if each.probe else []
 
 
@@ -74,7 +91,8 @@ def _stage(stage: Stage) -> Iterator[str]:
             yield f"until {stage.title}: every {stage.interval:g}s, {stage.steady:g}s long, within {stage.deadline}s"
             for check in stage.checks:
                 yield f"  {check.key}: {check.title}"
-                yield from _effect(check.effect)
+                for effect in check.effects:
+                    yield from _effect(effect)
         case Ask():
             arms = ", ".join(sorted(stage.arms)) or "nothing"
             yield f"ask {stage.question!r}, typed: {stage.typed}, arms: {arms}, silence: {stage.silence} {stage.until}"
@@ -98,14 +116,19 @@ def _act(act: Act | None) -> Iterator[str]:
     if isinstance(act.effect, OnHost) and act.effect.idempotent:
         flags.append("idempotent")
     yield f"{act.key}: {act.title} ({', '.join(flags)})"
+    for effect in act.gate.effects if act.gate else ():
+        yield "  not before it was read:"
+        yield from _effect(effect)
     yield from _effect(act.effect)
 
 
 def _effect(effect: Effect) -> Iterator[str]:
     if isinstance(effect, OnHost):
         for guard in effect.guards:
-            yield f"    only if {' '.join(guard.argv)} says {guard.want.splitlines()[-1]!r}"
+            yield f"    only if {' '.join(guard.argv)} says {(guard.want.splitlines() or [''])[-1]!r}"
         yield from (f"    $ {_line(command)}" for command in effect.commands)
+    if isinstance(effect, Query):
+        yield f"    {effect.database} ? {effect.name}"
     if isinstance(effect, Http):
         headers = "".join(f", {name}: {sealed_text(value)}" for name, value in effect.headers)
         yield f"    {effect.method} {sealed_text(effect.url)}{headers} ({effect.timeout:g}s)"
@@ -130,6 +153,8 @@ def reply(data: dict[str, Any]) -> Reply:
         )
         for each in data.get("commands", [])
     ]  # fmt: skip
+    if "rows" in data:
+        return Reply(outcome="answered", rows=tuple(data["rows"]))
     if "unit" in data:
         commands.append(CommandReply(0, show(**data["unit"])))
     commands += [CommandReply(0, text.encode()) for text in data.get("then", [])]

@@ -46,7 +46,8 @@ def _says(step: Kind, answer: dict[str, Any]) -> str:
     before = reply(answer["before"]) if "before" in answer else None
     if verb in ("check", "poll"):
         checks = step.checks(SCOPE) if verb == "check" else polled(stages)
-        verdict = {check.key: check for check in checks}[key].judge(reply(answer["reply"]))
+        replies = [reply(answer[which]) for which in ("reply", "against") if which in answer]
+        verdict = {check.key: check for check in checks}[key].judge(*replies)
         return f"{verdict.finding}: {verdict.because}"
     act: Act | None = {act.key: act for act in acts(stages)}[key]
     assert act is not None

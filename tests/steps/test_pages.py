@@ -22,6 +22,9 @@ title: An example
 sites:
   basement: {db: alice, web: [yakko, dot]}
   hetzner: {db: nixie, web: [freud, fritz]}
+databases:
+  old: {on: basement.db, unit: postgresql@15-main, name: mastodon}
+  new: {on: hetzner.db, unit: postgresql@15-main, name: mastodon}
 secrets:
   hub: {env: HUB}
   probe: {env: PROBE}

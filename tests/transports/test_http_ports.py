@@ -10,7 +10,9 @@ from cutover.transports.world import RealWorld
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://x:abc/", "http://[::1%25lo/", "http://", "gopher://x/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999/", "http://x:abc/", "http://[::1%25lo/", "http://", "gopher://x/"]
+)
 async def test_a_url_that_cannot_be_asked_is_refused(url: str) -> None:
     world = RealWorld({}, Secrets(), RealClock())
     reply = await world.perform(Http(method="GET", url=(url,), timeout=5.0, reads=True))
