@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import stack
 from tests.lab.lab import Lab, why_not
 
 # Another test session may have the lab; that one is waited for.
@@ -23,13 +24,16 @@ def lab() -> Iterator[Lab]:
     lab = Lab()
     with lab.locked(wait=SESSION_WAIT):
         was_up = lab.is_up()
-        lab.up()
+        had_services = was_up and stack.switched_on()
+        lab.up(services=False)
         try:
             if was_up:
                 lab.reset()
             yield lab
         finally:
-            if not was_up:
+            if was_up:
+                lab.up(services=had_services)
+            else:
                 lab.down()
 
 
@@ -40,3 +44,22 @@ def fresh_lab(lab: Lab) -> Iterator[Lab]:
         yield lab
     finally:
         lab.reset()
+
+
+@pytest.fixture(scope="module")
+def story_lab(lab: Lab) -> Iterator[Lab]:
+    """The lab with the story's services running, for a module of tests that put back what they change."""
+    lab.up(services=True)
+    try:
+        yield lab
+    finally:
+        lab.up(services=False)
+
+
+@pytest.fixture
+def fresh_story_lab(story_lab: Lab) -> Iterator[Lab]:
+    """The same for a test that moves or breaks something: hosts, data and links are put back afterwards."""
+    try:
+        yield story_lab
+    finally:
+        story_lab.reset()
