@@ -46,11 +46,10 @@ class Lab:
             raise LabError(reason)
         with self.locked():
             if self._made():
-                before = self.booted() if services not in (None, stack.switched_on()) else []
-                stack.switch(stack.switched_on() if services is None else services)
-                self._add(name for name in wanted if self.host(name).state() == "off")
-                if before:
+                if services not in (None, stack.switched_on()):
+                    stack.switch(bool(services))
                     self.reset()
+                self._add(name for name in wanted if self.host(name).state() == "off")
                 return
             self._destroy()  # what an `up` that was killed may have left
             try:
@@ -144,7 +143,7 @@ class Lab:
         for name in starting:
             machinery.power_on(name)
         machinery.wait_ready(starting)
-        if stack.switched_on():
+        if starting and stack.switched_on():
             story.wait_serving(self.booted())
 
     def _destroy(self) -> None:

@@ -155,10 +155,9 @@ def test_sidekiq_quietens_and_says_so_with_its_heartbeat(story_lab: Lab) -> None
 
 def test_a_job_that_outlasts_the_stop_is_given_back_and_done_once(story_lab: Lab) -> None:
     op3, alice = story_lab.host("op3"), story_lab.host("alice")
-    queue = [yakko_or_dot for yakko_or_dot in story_lab.hosts(role="web", site="basement")]
     assert post(op3, "http://fra1/posts", id="long", edge="fra1", work="12")[0] == 201
     eventually(lambda: "long" in "".join(redis(alice, "hvals", key) for key in work_keys(alice)))
-    for host in queue:
+    for host in story_lab.hosts(role="web", site="basement"):
         host.systemctl("restart", "sidekiq-default", "sidekiq-ingress")
     eventually(lambda: psql(alice, "SELECT count(*) FROM jobs_done WHERE id = 'long'") == "1", 30)
 
