@@ -47,19 +47,26 @@ def fresh_lab(lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def story_lab(lab: Lab) -> Iterator[Lab]:
-    """The lab with the story's services running, for a module of tests that put back what they change."""
+def services(lab: Lab) -> Iterator[set[str]]:
+    """The story's services, switched on for a module; holds what is to be put back before the next test."""
     lab.up(services=True)
     try:
-        yield lab
+        yield set()
     finally:
         lab.up(services=False)
 
 
 @pytest.fixture
-def fresh_story_lab(story_lab: Lab) -> Iterator[Lab]:
-    """The same for a test that moves or breaks something: hosts, data and links are put back afterwards."""
-    try:
-        yield story_lab
-    finally:
-        story_lab.reset()
+def story_lab(lab: Lab, services: set[str]) -> Lab:
+    """The lab with the story's services running, for a test that puts back what it changes."""
+    if services:
+        lab.reset()
+        services.clear()
+    return lab
+
+
+@pytest.fixture
+def fresh_story_lab(story_lab: Lab, services: set[str]) -> Lab:
+    """The same for a test that moves or breaks something: hosts, data and links are put back before the next one."""
+    services.add("everything")
+    return story_lab
