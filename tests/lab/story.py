@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.lab import stack
 from tests.lab.client import LabHost
@@ -51,6 +51,20 @@ def writable_databases() -> list[LabHost]:
             if psql(host, "SELECT pg_is_in_recovery()") == "f":
                 found.append(host)
     return found
+
+
+def control_data(host: LabHost) -> dict[str, str]:
+    """What pg_controldata says, also of a server that is stopped."""
+    lines = host.run(["/usr/lib/postgresql/15/bin/pg_controldata", f"/{stack.DATA}"]).stdout.splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def eventually(true: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until something holds; an AssertionError if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
+        time.sleep(0.1)
 
 
 def switch_origin(edge: LabHost, site: str) -> None:
