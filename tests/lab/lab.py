@@ -79,17 +79,23 @@ class Lab:
         return self._made()
 
     def reset(self, *names: str) -> None:
-        """Put the named hosts, or all that are booted and the network, back to how they came up."""
+        """Put the named hosts, or all that are booted and the network, back to how they came up.
+
+        (Databases that follow one another are reset together: half of a history would not be one.)
+        """
         with self.locked():
             resetting = [LabHost(name).name for name in names] or self.booted()
+            if stack.switched_on() and any(self.host(name).role == "db" for name in resetting):
+                databases = {host.name for host in self.hosts(role="db")} & set(self.booted())
+                resetting = [*resetting, *databases.difference(resetting)]
             for name in resetting:
                 machinery.power_off(name)
                 machinery.wipe(name)
             if not names:
                 network.ask(do="reset")
-            self._power_on(resetting)
             for name in resetting:
                 network.ask(do="silence", host=name, on=False)
+            self._power_on(resetting)
 
     def booted(self) -> list[str]:
         """The hosts that have been switched on, whatever state they are in now."""

@@ -215,6 +215,15 @@ def test_a_clean_stop_ships_everything_and_the_old_primary_follows_the_new_one(f
     assert [host.name for host in story.writable_databases()] == ["nixie"]
 
 
+def test_databases_are_reset_together(fresh_story_lab: Lab) -> None:
+    alice, nixie = fresh_story_lab.host("alice"), fresh_story_lab.host("nixie")
+    fresh_story_lab.freeze("nixie")
+    psql(alice, "INSERT INTO canary (id) VALUES ('forgotten')")
+    fresh_story_lab.reset("nixie")
+    eventually(lambda: psql(alice, STREAMED) == "0")
+    assert psql(nixie, "SELECT count(*) FROM canary") == psql(alice, "SELECT count(*) FROM canary") == "0"
+
+
 def test_a_promotion_without_catching_up_is_seen_as_loss(fresh_story_lab: Lab, tmp_path: Path) -> None:
     alice, nixie = fresh_story_lab.host("alice"), fresh_story_lab.host("nixie")
     with Prober(fresh_story_lab, tmp_path / "writes", rate=20) as prober:
