@@ -56,5 +56,9 @@ lab-down: $(READY)
 lab-reset: $(READY)
 	@$(BIN)/python -m tests.lab reset
 
+# What is made from the code and committed: shell completion and docs/commands.md.
+completions: $(READY)
+	@$(BIN)/python -m tests.cli.generate
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,8 @@ goal was met is printed beside it, and the exit code is 0 either way.
 """
 
 import importlib
+import os
+import signal
 import sys
 
 from benchmarks.figures import remark
@@ -18,8 +20,9 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     for name in names or PARTS:
-        remark(name)
+        remark(f"{name} (load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
         importlib.import_module(f"benchmarks.{name}").run()
     return 0
 

@@ -16,7 +16,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from benchmarks.farm import PORT, USER, Farm
 
-COMMAND = "true"
+COMMAND = "cat /etc/machine-id"
 
 
 @dataclass

@@ -81,6 +81,8 @@ class Farm:
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
+            if process.poll() is not None:
+                continue
             process.send_signal(signal.SIGSTOP)  # so that it takes in nobody else, and no number is used again
             for pid in _children(process.pid):
                 os.kill(pid, signal.SIGTERM)
@@ -113,7 +115,7 @@ class Farm:
             )
         self.known_hosts.write_text("".join(known))
         self.ssh_config.write_text(
-            f"Host 127.*\n  Port {PORT}\n  User {USER}\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n"
+            f"Host 127.*\n  Port {PORT}\n  User {USER}\n  IdentityFile {self.key}\n"
             f"  UserKnownHostsFile {self.known_hosts}\n  StrictHostKeyChecking yes\n"
         )
 
@@ -121,9 +123,11 @@ class Farm:
         deadline = time.monotonic() + _START_SECONDS
         for number, host in enumerate(self.addresses):
             while not _answers(host):
-                if self.processes[number].poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"no sshd: {(self.directory / f'log.{number}').read_text()}")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"no sshd answers at {host}")
                 time.sleep(0.02)
+            if self.processes[number].poll() is not None:  # another one answers
+                raise RuntimeError(f"no sshd at {host}: {(self.directory / f'log.{number}').read_text()}")
 
 
 def address(number: int) -> str:

@@ -16,7 +16,7 @@ from cutover.model.events import Event, Origin
 from cutover.model.kind import Check, Kind, Scope, Selectors, Stage
 from cutover.model.pins import HostPins, Pins
 from cutover.model.plan import Plan, Source
-from cutover.model.run_state import fold
+from cutover.model.run_state import RunState, fold
 from cutover.model.verdict import Verdict, failed, passed
 from cutover.planning import pins, planner
 from cutover.transports.clock import RealClock
@@ -26,7 +26,7 @@ from cutover.transports.world import RealWorld, Target
 if TYPE_CHECKING:
     from benchmarks.contenders import Laps
 
-COMMAND = ("true",)
+COMMAND = ("cat", "/etc/machine-id")
 
 
 class Look(Kind):
@@ -86,24 +86,24 @@ def _targets(plan: Plan) -> dict[str, Target]:
 async def drive(farm: Farm, rounds: int, laps_from: "Callable[[], Laps]") -> "Laps":
     """Cold: from the engine's start until every verdict is durable. Then rounds of the same over what is held."""
     plan = plan_for(farm)
+    checks = [(step, check) for step in plan.steps for check in step.checks]
+    clock = RealClock()
+    origin = Origin(rehearsal.RUN, "boot", plan.hash, "benchmarks")
     with TemporaryDirectory(prefix="looking-", dir=Path.cwd()) as directory:
-        laps = laps_from()
-        clock = RealClock()
-        origin = Origin(rehearsal.RUN, "boot", plan.hash, "benchmarks")
-        journal = SqliteJournal.open(Path(directory) / "journal.db", origin, clock)
-        world = RealWorld(_targets(plan), Secrets(), clock, farm.ssh_config)
+        path = Path(directory) / "journal.db"
+        state = await _created(SqliteJournal.open(path, origin, clock), plan)
 
         def saw(events: Sequence[Event]) -> None:
             if any(event.type == "run.moved" and event.body["to"] == "running" for event in events):
                 laps.lap()
 
-        journal.record(rehearsal.created(plan))
-        state = fold(await journal.commit())
+        laps = laps_from()
+        journal = SqliteJournal.open(path, origin, clock)
         journal.on_commit(saw)
+        world = RealWorld(_targets(plan), Secrets(), clock, farm.ssh_config)
         engine = Engine(plan, world, journal, clock, state, rehearsal.start())
         final = await engine.run()
         assert final.status == "done", final.status
-        checks = [(step, check) for step in plan.steps for check in step.checks]
         laps.restart()
         for _ in range(rounds):
             assert not await engine.read_checks(checks)
@@ -112,3 +112,11 @@ async def drive(farm: Farm, rounds: int, laps_from: "Callable[[], Laps]") -> "La
         await world.close()
         await journal.close()
     return laps
+
+
+async def _created(journal: SqliteJournal, plan: Plan) -> RunState:
+    """The run is there before its engine starts, as after `cutover run`."""
+    journal.record(rehearsal.created(plan))
+    state = fold(await journal.commit())
+    await journal.close()
+    return state

@@ -37,12 +37,15 @@ def start(number: int = 1) -> Start:
 
 
 class PromptWorld:
-    """Implements ports.World. Every act succeeds; a look finds no receipt. `on_act` hears of each act before it."""
+    """Implements ports.World. Every act succeeds; a look finds no receipt.
 
-    def __init__(self, on_act: Callable[[OnHost], object] = lambda _: None) -> None:
+    on_act: hears of each act before it. claimed: as an earlier engine start left it.
+    """
+
+    def __init__(self, on_act: Callable[[OnHost], object] = lambda _: None, *, claimed: bool = False) -> None:
         self._on_act = on_act
-        self._token = 0
-        self._owner: str | None = None
+        self._token = 1 if claimed else 0
+        self._owner = start().owner if claimed else None
 
     async def perform(self, effect: Effect, output: Output | None = None) -> Reply:
         """As the port says."""

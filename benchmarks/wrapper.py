@@ -1,7 +1,8 @@
 """What the wrapper of an acting effect costs its host beyond the command: time, processor and syncs.
 
 The text that would go over SSH is fed straight into a shell, in turns with the bare command in the same shell. The
-state directory lies on the disk of the current directory. `strace` counts the syncs.
+state directory lies on the disk of the current directory. `strace` counts the syncs. The goal is for an idle machine;
+on a busy one the quickest tenth comes nearest to that.
 """
 
 import re
@@ -44,9 +45,12 @@ def _measure(shell: tuple[str, ...], directory: Path) -> None:
         wrapped.append(_cost(shell, _act(number, directory)))
     name = f"wrapper: {shell[0]}"
     figure(f"{name}, bare command", statistics.median(wall for wall, _ in bare), "ms")
-    for index, (what, goal) in enumerate((("time", "<=15"), ("processor", ""))):
-        beyond = statistics.median(w[index] - b[index] for w, b in zip(wrapped, bare, strict=True))
-        figure(f"{name}, {what} beyond the command", beyond, "ms", goal)
+    time_beyond, processor_beyond = (
+        [one[index] - other[index] for one, other in zip(wrapped, bare, strict=True)] for index in (0, 1)
+    )
+    figure(f"{name}, time beyond the command", statistics.median(time_beyond), "ms", "<=15")
+    figure(f"{name}, the same, quickest tenth", statistics.quantiles(time_beyond, n=10)[0], "ms")
+    figure(f"{name}, processor beyond the command", statistics.median(processor_beyond), "ms")
     if shutil.which("strace"):
         figure(f"{name}, syncs of an act", _syncs(shell, _act(ROUNDS, directory), directory), "syncs", "<=2")
     else:

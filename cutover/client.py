@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class Client:
 
     async def follow(self, from_seq: int = 0) -> AsyncIterator[Event]:
         """The durable events after `from_seq`, and those to come, until the engine ends."""
-        self._writer.write(pack({"type": "follow", "from_seq": from_seq}))
-        await self._writer.drain()
+        with suppress(ConnectionError):
+            self._writer.write(pack({"type": "follow", "from_seq": from_seq}))
+            await self._writer.drain()
         while True:
             message = await self._receive()
             if message is None:
@@ -49,8 +51,9 @@ class Client:
     async def command(self, name: str, verb: str, args: dict[str, Any], actor: str, **guards: Any) -> Message:
         """Give one command; the answer has `accepted` or `refused`. guards: expect_seq, plan."""
         message = {"type": "command", "id": name, "verb": verb, "args": args, "actor": actor, **guards}
-        self._writer.write(pack(message))
-        await self._writer.drain()
+        with suppress(ConnectionError):  # the answer, or that there is none, says it all
+            self._writer.write(pack(message))
+            await self._writer.drain()
         while (answer := await self._receive()) is not None:
             if answer.get("type") == "reply" and answer.get("id") == name:
                 return answer

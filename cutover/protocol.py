@@ -25,7 +25,10 @@ def pack(message: Message) -> bytes:
 
 def unpack(line: bytes) -> Message:
     """The inverse of `pack`. Raises ValueError on anything but one JSON object."""
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError("a message is one JSON object on one line")
     return message

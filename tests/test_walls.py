@@ -18,6 +18,7 @@ LEVELS = {
     "model": 1,
     "ports": 2,
     "protocol": 2,
+    "channels": 3,
     "checks": 3,
     "engine": 4,
     "planning": 4,

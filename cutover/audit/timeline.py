@@ -180,6 +180,10 @@ def _probed(_event: Event, body: Body, _state: RunState) -> Sentence:
     return MARKS.get(body["done"], "?"), f"found {found(body['done'])}: {body['because']}"
 
 
+def _outstanding(_event: Event, body: Body, _state: RunState) -> Sentence:
+    return "✗", f"is not tried any more, outstanding: {body['because']}"
+
+
 def _poll(event: Event, body: Body, _state: RunState) -> Sentence:
     if event.type == "poll.ended":
         waited = f" (after {show_duration(body['seconds'])})" if body["seconds"] >= 0.1 else ""
@@ -314,6 +318,7 @@ _SENTENCES: dict[str, Callable[[Event, Body, RunState], Sentence]] = {
     "act.outcome": _outcome,
     "act.recovering": _recovering,
     "act.probed": _probed,
+    "act.outstanding": _outstanding,
     "poll.verdict": _poll,
     "poll.ended": _poll,
     "question.asked": _asked,

@@ -43,7 +43,7 @@ def read_answers(file: Path, plan: Plan) -> dict[str, str]:
 
 
 def _asked(plan: Plan) -> dict[str, str]:
-    """The question that each step asks."""
+    """The question that each step, or point of no return, asks."""
     return {
         step.name: f"{step.name}.{stage.key}" for step in plan.steps for stage in step.stages if isinstance(stage, Ask)
     }

@@ -18,7 +18,7 @@ from cutover.cli.commanding import interpret, send
 from cutover.cli.output import Output
 from cutover.cli.overview import exit_code, overview, status_line, words
 from cutover.cli.progress import Progress
-from cutover.cli.screen import Screen
+from cutover.cli.screen import END, Screen
 from cutover.client import Client
 from cutover.errors import EngineGone, ExitCode, JournalCorrupt, JournalError
 from cutover.journal.directory import RunDirectory, resolve_run
@@ -64,6 +64,7 @@ class _Attached:
         self._clock: Clock = RealClock()
         self._progress = Progress(typing=screen.typing)
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
+        self._typed: asyncio.Queue[str] = asyncio.Queue()
         self._needed_since: float | None = None
 
     async def stay(self, *, fresh: bool, after: int) -> ExitCode:
@@ -75,35 +76,31 @@ class _Attached:
         if self._screen.typing:
             loop.add_reader(sys.stdin.fileno(), self._pressed)
         serving = asyncio.ensure_future(self._serve())
-        tasks: list[asyncio.Future[Any]] = [
-            serving,
-            asyncio.ensure_future(self._pump()),
-            asyncio.ensure_future(self._tick()),
-        ]
+        beside = [asyncio.ensure_future(work) for work in (self._pump(), self._tick(), self._obey())]
         try:
             while not serving.done():
-                done, _ = await asyncio.wait(
-                    [task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done - {serving}:
+                waits: list[asyncio.Future[Any]] = [serving, *(task for task in beside if not task.done())]
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
                     task.result()  # what goes wrong beside must not leave us waiting for ever
             return serving.result()
         finally:
-            loop.remove_reader(sys.stdin.fileno()) if self._screen.typing else None
-            for task in tasks:
+            if self._screen.typing:
+                loop.remove_reader(sys.stdin.fileno())
+            for task in (serving, *beside):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(serving, *beside, return_exceptions=True)
 
     def _catch_up(self, *, fresh: bool, after: int) -> None:
+        """What happened before is told from the first event, from the one behind `after`, or as where it stands."""
         events = self._events()
-        if self._as_json or fresh:
-            self._show([event for event in events if event.seq > after])
-            return
-        seen = [event for event in events if not after or event.seq <= after]
+        from_the_first = fresh or (self._as_json and not after)
+        seen = [] if from_the_first else [event for event in events if not after or event.seq <= after]
         self._progress.skip(seen)
-        if not after:
-            self._show_overview()
-        self._show_questions()
+        if seen and not self._as_json:
+            if not after:
+                self._show_overview()
+            self._show_questions()
         self._show(events[len(seen) :])
 
     def _show_overview(self) -> None:
@@ -188,11 +185,16 @@ class _Attached:
         return min(20, max((len(name) for name in self._progress.state.steps), default=0))
 
     def _pressed(self) -> None:
-        line = self._screen.keys()
-        if line == "\x04":
-            self._queue.put_nowait(("detach", None))
-        elif line:
-            self._typing = asyncio.ensure_future(self._command(line))
+        for line in self._screen.lines():
+            if line == END:
+                self._queue.put_nowait(("detach", None))
+            else:
+                self._typed.put_nowait(line)
+
+    async def _obey(self) -> None:
+        """What was typed, one line after the other."""
+        while True:
+            await self._command(await self._typed.get())
 
     async def _command(self, line: str) -> None:
         meant = interpret(line, self._progress.state)

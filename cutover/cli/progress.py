@@ -47,6 +47,7 @@ class Progress:
         self.budget: float | None = None
         self._typing = typing
         self._reason = ""
+        self._known: dict[str, list[str]] = {}
         self._told: dict[str, _Telling] = defaultdict(_Telling)
 
     def skip(self, events: Iterable[Event]) -> None:
@@ -70,7 +71,7 @@ class Progress:
             case "step.moved":
                 yield from self._step_moved(event, told)
             case "act.intent":
-                yield from self._begin(told, told.text)
+                yield from self._begin(told, f"begins: {told.text}")
             case "act.outcome":
                 yield from self._outcome(event, told)
             case "act.probed":
@@ -79,6 +80,8 @@ class Progress:
                 yield from self._poll(event, told)
             case "question.asked":
                 yield self._asked(event, told)
+            case "question.amended":
+                yield self._amended(event, told)
             case "question.answered":
                 yield self._answered(event, told)
             case "point.crossed":
@@ -135,7 +138,8 @@ class Progress:
 
     def _done(self, event: Event, telling: _Telling) -> str:
         done = "taken back" if event.body["to"] == "undone" else "done"
-        took = f" in {show_duration(_seconds(telling.began, event.at_utc))}" if telling.began else ""
+        seconds = _seconds(telling.began, event.at_utc) if telling.began else 0.0
+        took = f" in {show_duration(seconds)}" if seconds >= 0.1 else ""
         if telling.waited_for:
             return f"{done}{took}: {telling.waited_for}"
         if len(telling.acts) == 1:
@@ -169,10 +173,19 @@ class Progress:
             said.add(what)
             yield replace(told, details=())
 
+    def _amended(self, event: Event, told: Entry) -> Entry:
+        """Only what is new: the question itself stands above."""
+        question = event.body["id"]
+        known = [str(line) for line in event.body.get("known", ())]
+        new = [line for line in known if line not in self._known.get(question, ())]
+        self._known[question] = known
+        return replace(told, text=f"{told.text}: {'; '.join(new)}" if new else told.text, details=())
+
     def _asked(self, event: Event, told: Entry) -> Entry:
         question = self.state.questions[event.body["id"]]
         because = str(question["what"]).partition(": ")[2]
         said = question["about"] in ("failed", "in_doubt") and because in self._told[told.step].said
+        self._known[event.body["id"]] = list(question["known"])
         text = question_text(self.state.run, question, now=event.at, said=said, typing=self._typing)
         mark = {"failed": "✗", "undo": "✗", "in_doubt": "?"}.get(question["about"], "◆")
         return replace(told, mark=mark, step="", text=text, details=())

@@ -23,6 +23,9 @@ from cutover.model.text import visible_line
 _CLEAR = "\r\x1b[2K"
 _LONGEST_LINE = 2_000
 
+END = "\x04"
+"""Ctrl-D."""
+
 
 class Screen:
     """The bottom line of a terminal, and the keys."""
@@ -74,21 +77,20 @@ class Screen:
         self._status = text
         self._draw()
 
-    def keys(self) -> str | None:
-        """Read what was pressed. Returns a line when Enter came, "\\x04" for Ctrl-D on an empty line, else None."""
+    def lines(self) -> list[str]:
+        """Read what was pressed. Returns the lines that Enter ended; Ctrl-D on an empty line counts as one."""
         pressed = os.read(sys.stdin.fileno(), 4096).decode(errors="replace")
-        if not pressed:
-            return "\x04"
+        lines = [] if pressed else [END]
         for char in pressed:
             if char in "\r\n":
-                line, self._typed = self._typed.strip(), ""
-                self._draw()
-                return line or None
-            if char == "\x04" and not self._typed:
-                return char
-            self._press(char)
+                lines.append(self._typed.strip())
+                self._typed = ""
+            elif char == END and not self._typed:
+                lines.append(END)
+            else:
+                self._press(char)
         self._draw()
-        return None
+        return [line for line in lines if line]
 
     def _press(self, char: str) -> None:
         if char in "\x7f\b":

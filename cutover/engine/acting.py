@@ -13,6 +13,7 @@ An act that was found *not done* may be tried again by itself; it is never repea
 """
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from cutover.engine import judging
@@ -29,7 +30,7 @@ from cutover.model.effects import (
     reply_from_json,
     reply_to_json,
 )
-from cutover.model.kind import Act
+from cutover.model.kind import Act, Facts
 from cutover.model.plan import Step
 from cutover.model.run_state import ActState
 from cutover.model.text import visible_line
@@ -42,6 +43,8 @@ LOOK_TIMEOUT = 15.0
 LOOK_INTERVAL = 1.0
 # How often an act that was lost and then found not done is tried again by itself before a person is asked.
 LOST_TRIES = 3
+# How long, in seconds, an act waits in all because it was told to come back later, before a person is asked.
+THROTTLED = 300.0
 
 
 class Acting:
@@ -52,12 +55,12 @@ class Acting:
         self._context = context
         self._record = context.record
 
-    async def settle(self, step: Step, act: Act, *, back: bool = False) -> None:
-        """Bring an act (back: an undo) to done.
+    async def settle(self, step: Step, act: Act, *, back: bool = False, beside: bool = False) -> None:
+        """Bring an act (back: an undo) to done. beside: a hold does not concern it.
 
         Returns when it is done, or its host excluded. Raises StepFailed, InDoubt, GoingBack or Fenced.
         """
-        lost = 0
+        lost, waited = 0, 0.0
         found: Probed | None = await self.find_out(step, act)
         while True:
             state = self._state(step, act)
@@ -65,11 +68,17 @@ class Acting:
                 return
             if found and found.done in ("unknown", "partly") and not self._may_repeat(act, found):
                 raise InDoubt(found.because)
-            await self._context.gate(back)
+            await self._context.gate(back, waits=not beside)
             reply, verdict = await self._attempt(step, act, state)
             if verdict.passed:
                 return
-            if reply.outcome == "unknown" or reply.code in ("receipt-exists", "token"):
+            if verdict.again_in is not None and waited + verdict.again_in <= THROTTLED:
+                waited += verdict.again_in
+                await self._context.pause(verdict.again_in)
+                found = None
+                continue
+            nobody_can_tell = isinstance(act.effect, Http) and verdict.finding == "unknown"
+            if nobody_can_tell or reply.outcome == "unknown" or reply.code in ("receipt-exists", "token"):
                 lost += 1
                 if lost > LOST_TRIES:
                     raise StepFailed(f"{act.title}: lost {lost} times, and found not done each time")
@@ -78,17 +87,22 @@ class Acting:
             found = await self._after_failure(step, act, reply, verdict)
 
     async def find_out(self, step: Step, act: Act) -> Probed | None:
-        """What became of an act that was begun. None when it never was, or a failure without a probe is retried."""
-        state = self._state(step, act)
+        """What became of an act that was begun. None when it never was, or may be tried again.
+
+        Raises InDoubt when it may still be at work, and StepFailed when it is known to have failed.
+        """
+        state, act = self._state(step, act), self.known(step, act)
         if act.host in self._record.state.excluded or not state.touched:
             return None
         if state.status == "done":
             return Probed("done", state.because)
         if state.status == "not_done":
             return None
-        if state.status == "failed":
-            return await self._probe(step, act, state) if act.probe else None
-        if isinstance(act.effect, Http):
+        if state.status == "failed" and act.probe is None:
+            if act.effect.idempotent:
+                return None
+            raise StepFailed(state.because)  # found so after a crash: whether it is tried again, a person says
+        if state.status == "failed" or isinstance(act.effect, Http):
             return await self._probe(step, act, state)
         return await self._recover(step, act, state)
 
@@ -97,15 +111,35 @@ class Acting:
 
     @staticmethod
     def _may_repeat(act: Act, found: Probed) -> bool:
-        """Half done and idempotent: doing it again is the way to finish it."""
-        return found.done == "partly" and isinstance(act.effect, OnHost) and act.effect.idempotent
+        """Idempotent, at rest, and done by half or without a probe: doing it again is the way to finish it."""
+        return act.effect.idempotent and (found.done == "partly" or act.probe is None)
+
+    def known(self, step: Step, act: Act) -> Act:
+        """The act with what is known only now in it, where it speaks of that."""
+        return act.late(self._facts(step, act)) if act.late else act
+
+    def _facts(self, step: Step, act: Act) -> Facts:
+        run, state = self._record.state, self._state(step, act)
+        steps = takewhile(lambda each: each.name != step.name, self._context.plan.steps)
+        earlier = (run.act(each.name, act.key) for each in steps)
+        return Facts(
+            id=self._context.run,
+            plan=self._context.plan.short_hash,
+            began=run.created[:16].replace("T", " "),
+            window=run.window_length(self._context.clock.utc()),
+            before=reply_from_json(state.before) if state.before else None,
+            observed=state.observed,
+            first=next((each.observed for each in earlier if each.status == "done"), {}),
+        )
 
     async def _attempt(self, step: Step, act: Act, state: ActState) -> tuple[Reply, Verdict]:
         if act.before is not None and state.before is None:
             before = await self._context.read(act.before)
-            if before.outcome != "answered":
-                raise StepFailed(f"{act.title}: what was there before cannot be read: {judging.sentence(before)}")
+            if before.outcome != "answered" or (before.status is not None and not 200 <= before.status < 300):
+                said = f"answered {before.status}" if before.status is not None else judging.sentence(before)
+                raise StepFailed(f"{act.title}: what was there before cannot be read: {said}")
             self._decide(step, act, "act.before", effect=effect_to_json(act.before), reply=reply_to_json(before))
+        act = self.known(step, act)
         effect = self._stamp(step, act, state.attempt + 1)
         self._decide(step, act, "act.intent", attempt=state.attempt + 1, title=act.title, effect=effect_to_json(effect))
         await self._record.commit()
@@ -117,8 +151,11 @@ class Acting:
 
     async def _after_failure(self, step: Step, act: Act, reply: Reply, verdict: Verdict) -> Probed:
         """It was answered, and the answer is no: probe, and let the step's `retries` decide."""
-        if reply.outcome == "answered" and act.probe:
-            found = await self._probe(step, act, self._state(step, act))
+        if reply.outcome == "answered" and (act.probe or verdict.nothing_done):
+            if verdict.nothing_done:
+                found = Probed("not_done", verdict.because)
+            else:
+                found = await self._probe(step, self.known(step, act), self._state(step, act))
             if found.done not in ("not_done", "partly"):
                 return found
             used = self._record.state.step(step.name).retries
@@ -148,7 +185,7 @@ class Acting:
         if reply.code != "token" or not isinstance(effect, OnHost) or effect.claim is None:
             return
         if self._record.state.claims.get(effect.host) == effect.claim.token:
-            raise Fenced(f"{effect.host} was taken over: {judging.sentence(reply)}")
+            raise Fenced(f"{effect.host}: {judging.sentence(reply)}")
 
     def _output(self, step: Step, act: Act) -> Output:
         def saw(stream: int, data: bytes) -> None:
@@ -168,7 +205,8 @@ class Acting:
             if self._context.clock.monotonic() >= deadline:
                 waited = show_duration(act.effect.timeout)
                 because = f"{act.title}: after {waited} more, {judging.sentence(look)}"
-                return self._probed(step, act, Probed("unknown", because), look)
+                self._probed(step, act, Probed("unknown", because), look)
+                raise InDoubt(because)
             await self._context.clock.sleep(LOOK_INTERVAL)
         if act.probe:
             return await self._probe(step, act, state, look)
@@ -190,7 +228,7 @@ class Acting:
             ClaimHost(host=host, mode="take", owner=owner, token=held + 1, timeout=CLAIM_TIMEOUT, machine_id=machine)
         )
         if taken.code == "token" and taken.owner != owner:
-            raise Fenced(f"{host} was taken over: {judging.sentence(taken)}")
+            raise Fenced(f"{host}: {judging.sentence(taken)}")
         if taken.code == "token" and taken.token is not None:  # ours, and the answer to an earlier take was lost
             self._record.decide("claim.taken", host=host, token=taken.token, owner=owner, why="found")
             return Reply(outcome="unknown", detail="the claim had moved on; looking again")
@@ -232,7 +270,11 @@ class Acting:
     def _outcome(self, step: Step, act: Act, attempt: int, reply: Reply, verdict: Verdict) -> None:
         answer = reply_to_json(reply)
         why = verdict.because
-        self._decide(step, act, "act.outcome", attempt=attempt, reply=answer, finding=verdict.finding, because=why)
+        noted: dict[str, Any] = {"nothing_done": True} if verdict.nothing_done else {}
+        noted |= {"observed": verdict.observed} if isinstance(act.effect, Http) and verdict.observed else {}
+        self._decide(
+            step, act, "act.outcome", attempt=attempt, reply=answer, finding=verdict.finding, because=why, **noted
+        )
 
     def _decide(self, step: Step, act: Act, kind: str, **body: Any) -> None:
         self._record.decide(kind, step.name, host=act.host, key=act.key, **body)

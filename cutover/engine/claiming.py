@@ -10,10 +10,12 @@ from cutover.model.effects import ClaimHost, Reply
 TIMEOUT = 20.0
 
 
-def run_of(owner: str) -> str:
-    """The run in an owner's name `user@machine.RUN.START`; empty where it has another form."""
-    parts = owner.rsplit(".", 2)
-    return parts[1] if len(parts) == 3 else ""
+def engine_of(owner: str) -> str:
+    """An owner's name `user@machine.RUN.START` without its start: whose earlier starts are known to be dead.
+
+    The same run elsewhere is another engine: its directory was copied, and the lock in it is held by nobody here.
+    """
+    return owner.rpartition(".")[0]
 
 
 class Claiming:
@@ -24,7 +26,7 @@ class Claiming:
         self._context = context
         self._record = context.record
 
-    async def claim_all(self, hosts: Iterable[str], *, resumed: bool, take_over: bool) -> list[str]:
+    async def claim_all(self, hosts: Iterable[str], *, resumed: bool) -> list[str]:
         """Claim every host, in sorted order. Returns sentences about hosts that could not be reached (resume only).
 
         Raises ClaimRefused, with everything claimed so far released, when another run holds a host, or when a fresh
@@ -32,7 +34,9 @@ class Claiming:
         """
         missing = []
         for host in sorted(hosts):
-            reply = await self._claim(host, resumed=resumed, take_over=take_over)
+            reply = await self._claim(host, resumed=resumed)
+            if reply.outcome == "unknown":  # it may have been taken: asked again, the host says
+                reply = await self._claim(host, resumed=resumed)
             if reply.outcome == "answered" and reply.token is not None:
                 self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="start")
                 continue
@@ -46,7 +50,7 @@ class Claiming:
 
     async def claim_missing(self, host: str) -> None:
         """Try once more to claim a host that was not reached at the start. Raises ClaimRefused."""
-        reply = await self._claim(host, resumed=True, take_over=False)
+        reply = await self._claim(host, resumed=True)
         if reply.outcome != "answered" or reply.token is None:
             raise ClaimRefused(self._sentence(host, reply))
         self._record.decide("claim.taken", host=host, token=reply.token, owner=self._context.owner, why="retry")
@@ -59,17 +63,23 @@ class Claiming:
             self._record.decide("claim.released", host=host, why=why)
         await self._record.commit()
 
-    async def _claim(self, host: str, *, resumed: bool, take_over: bool) -> Reply:
+    async def _claim(self, host: str, *, resumed: bool) -> Reply:
         if not resumed:
             return await self._perform(host, "claim")
         shown = await self._perform(host, "show")
         if shown.outcome != "answered" or shown.token is None:
             return shown
-        if shown.owner and run_of(shown.owner) != self._context.run and not take_over:
+        if not self._ours(host, shown) and not self._context.take_over:
             return Reply(outcome="refused", code="owned", owner=shown.owner, token=shown.token)
         if not shown.owner:
             return await self._perform(host, "claim")
         return await self._perform(host, "take", shown.token + 1)
+
+    def _ours(self, host: str, shown: Reply) -> bool:
+        """Whether an earlier start of this engine held the host last, or nobody since."""
+        if shown.owner:
+            return engine_of(shown.owner) == engine_of(self._context.owner)
+        return self._record.state.last_claims.get(host) in (None, shown.token)
 
     async def _perform(self, host: str, mode: str, token: int = 0) -> Reply:
         machine = self._context.plan.hosts[host].machine_id
@@ -79,6 +89,16 @@ class Claiming:
 
     def _sentence(self, host: str, reply: Reply) -> str:
         if reply.code == "owned":
-            way_out = "`cutover resume RUN --take-over` replaces an engine that is known to be dead"
-            return f"{host} is claimed by {reply.owner}; nothing was done. {way_out}"
+            held = f"is claimed by {reply.owner}" if reply.owner else "was claimed by another engine, and given back"
+            run = _run_of(reply.owner or "")
+            shows = f"`cutover attach {run}` on its machine shows what it does; " if reply.owner else ""
+            return (
+                f"{host} {held}: {shows}`cutover resume {run} --take-over` replaces an engine that is known to be dead"
+            )
         return f"{host} could not be claimed: {judging.sentence(reply)}"
+
+
+def _run_of(owner: str) -> str:
+    """The run in an owner's name, `user@machine.RUN.START`; RUN where it has another form."""
+    parts = owner.rsplit(".", 2)
+    return parts[1] if len(parts) == 3 else "RUN"

@@ -10,7 +10,7 @@ from typing import Any
 
 from cutover.engine.context import Context
 from cutover.engine.machine import RUN, STEP
-from cutover.engine.questions import Questions
+from cutover.engine.questions import NO_WAY_BACK, Questions
 from cutover.model.events import Event
 from cutover.model.text import visible, visible_line
 
@@ -47,6 +47,7 @@ class Commands:
         if not name or not isinstance(args, dict):
             return {"refused": "a command has an id, a verb and args"}
         if name in self._record.state.commands:
+            await self._record.commit()
             return {"accepted": True, "again": True}
         why = self._stale(command) or self._decide(verb, args, actor)
         if why is not None:
@@ -92,10 +93,7 @@ class Commands:
 
     def _abort(self, args: dict[str, Any], actor: str) -> str | None:
         if "hard" in self._record.state.crossed:
-            return (
-                "the hard point of no return has been passed: there is no lossless way back; "
-                "back means a second, planned cutover in the other direction"
-            )
+            return NO_WAY_BACK
         if not RUN.allows(self._record.state.status, "go_back"):
             return f"a run that is {self._record.state.status.replace('_', ' ')} cannot be aborted"
         self._record.move_run("go_back", _reason(args) or "aborted by the commander", actor)

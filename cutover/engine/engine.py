@@ -26,6 +26,9 @@ from cutover.model.plan import Plan, Step
 from cutover.model.run_state import RunState
 from cutover.ports import Clock, Journal, World
 
+# Seconds after which a decision is committed though nothing acts on it: time for the next act to share its sync.
+LINGER = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -55,12 +58,13 @@ class Engine:
         self._needs: dict[str, set[str]] = {}
         record = Record(journal, state, clock)
         answers = {key: value for key, value in start.answers if key not in state.asked}
-        self._context = Context(plan, world, clock, record, start.run, start.owner, answers)
+        self._context = Context(plan, world, clock, record, start.run, start.owner, answers, start.take_over)
         self._record = record
         self._claiming = Claiming(self._context)
         self.questions = Questions(self._context)
         self.commands = Commands(self._context, self.questions)
         self._walking = Walking(self._context, self.questions)
+        self._beside = self._walking.beside
         self._window = Window(self._context, self.questions)
         journal.on_commit(self.commands.saw)
 
@@ -99,6 +103,7 @@ class Engine:
         if not await self._prepare():
             return
         watch = asyncio.ensure_future(self._window.watch())
+        self._beside.take_up(self._plan.steps)
         try:
             if not self._context.going_back():
                 await self._forward()
@@ -107,6 +112,7 @@ class Engine:
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+            await self._beside.close()
 
     async def _prepare(self) -> bool:
         """Reach, claim and check everything. False when a fresh run was refused: nothing was done."""
@@ -114,9 +120,7 @@ class Engine:
         try:
             if not problems or self._start.resumed:
                 acted = [host.name for host in self._plan.hosts.values() if host.acted_upon]
-                problems += await self._claiming.claim_all(
-                    acted, resumed=self._start.resumed, take_over=self._start.take_over
-                )
+                problems += await self._claiming.claim_all(acted, resumed=self._start.resumed)
         except ClaimRefused as refused:
             problems = [str(refused)]
             if self._start.resumed:  # another run's engine is at work there: this one must not even hold
@@ -170,27 +174,50 @@ class Engine:
 
     async def _forward(self) -> None:
         """The graph of steps: every step begins when what it needs is settled and nothing holds."""
-        await self._walk_graph(self._ready, self._forward_one, lambda: self._context.going_back())
+        while self.state.status in ("running", "held"):
+            await self._walk_graph(self._unfinished, self._ready, self._forward_one, self._context.going_back)
+            await self._beside.finished()
+            if self.state.status == "running":
+                break
         if self.state.status == "running":
-            self._record.move_run("finish", "every step is done")
+            self.questions.withdraw_all("the run has ended")
+            self._record.move_run("finish", self._how_it_ended())
+
+    def _how_it_ended(self) -> str:
+        """Done is not all done where a person left something out: the last sentence says so."""
+        skipped = [name for name, step in self.state.steps.items() if step.status == "skipped"]
+        left = [f"{' and '.join(skipped)} skipped"] if skipped else []
+        left += [f"{host} left out" for host in self.state.excluded]
+        return f"every step is done, but: {', '.join(left)}" if left else "every step is done"
 
     async def _back(self) -> None:
         """The same graph the other way round: a step is taken back when everything after it has been."""
+        self.questions.withdraw_all("the run goes back", but="undo")
         self._record.decide("rollback.planned", steps=[step.name for step in reversed(self._plan.steps)
                                                        if self.state.step(step.name).touched])  # fmt: skip
-        await self._walk_graph(self._ready_to_undo, self._walking.back, lambda: False)
+        while True:
+            await self._walk_graph(self._not_undone, self._ready_to_undo, self._walking.back, lambda: False)
+            await self._beside.finished()
+            if self.state.status == "going_back" and not self._not_undone():
+                break
         self._record.move_run("finish", "everything that was done is taken back")
 
     async def _walk_graph(
-        self, ready: Callable[[], list[Step]], walk: Callable[[Step], Awaitable[None]], turned: Callable[[], bool]
+        self,
+        left: Callable[[], list[Step]],
+        ready: Callable[[], list[Step]],
+        walk: Callable[[Step], Awaitable[None]],
+        turned: Callable[[], bool],
     ) -> None:
+        """Walk the steps that are left, each as soon as it is ready, until none is left and nothing holds."""
         tasks: dict[str, asyncio.Future[None]] = {}
         try:
             while True:
                 for step in ready():
                     if step.name not in tasks and not turned():
                         tasks[step.name] = asyncio.ensure_future(walk(step))
-                if not tasks and (turned() or self._settled(ready)):
+                held = self.state.status in ("held", "back_held")
+                if not tasks and (turned() or not (held or left())):
                     return
                 await self._wait_for(tasks)
                 for name in [name for name, task in tasks.items() if task.done()]:
@@ -200,33 +227,39 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    def _settled(self, ready: Callable[[], list[Step]]) -> bool:
-        """Nothing is left to begin, and nothing but the end of a hold would change that."""
-        held = self.state.status in ("held", "back_held")
-        return not held and not ready() and not self._blocked()
-
     async def _wait_for(self, tasks: dict[str, asyncio.Future[None]]) -> None:
-        if not any(task.done() for task in tasks.values()):
-            changed = asyncio.ensure_future(self._record.changed.wait())
-            try:
-                waiting: list[asyncio.Future[None]] = [*tasks.values(), changed]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
+        """Wait for a step to end or for a change; what the last turns have decided is durable a moment later."""
+        self._beside.raise_if_broken()
+        if any(task.done() for task in tasks.values()):
+            return
+        changed = asyncio.ensure_future(self._record.changed.wait())
+        lingered = asyncio.ensure_future(self._context.clock.sleep(LINGER))
+        steps: list[asyncio.Future[None]] = [*tasks.values(), changed]
+        try:
+            done, _ = await asyncio.wait([*steps, lingered], return_when=asyncio.FIRST_COMPLETED)
+            if done <= {lingered}:
+                await self._record.commit()
+                await asyncio.wait(steps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            lingered.cancel()
 
-    def _blocked(self) -> bool:
-        """While a person is asked about something that went wrong, nothing else begins."""
-        return any(
-            asked["about"] in ("failed", "in_doubt", "check", "budget") for asked in self.state.questions.values()
-        )
+    def _troubled(self) -> set[str]:
+        """Steps (or the run, "") about which a person decides first: meanwhile nothing else begins."""
+        asked = {asked["step"] for asked in self.state.questions.values() if asked["about"] in ("check", "budget")}
+        return asked | {name for name, step in self.state.steps.items() if step.status in ("failed", "in_doubt")}
+
+    def _unfinished(self) -> list[Step]:
+        return [step for step in self._plan.steps if self.state.step(step.name).status not in STEP_SETTLED]
 
     def _ready(self) -> list[Step]:
-        if self.state.status != "running" or self._blocked():
+        if self.state.status != "running":
             return []
+        troubled = self._troubled()
         return [
             step
-            for step in self._plan.steps
-            if self.state.step(step.name).status not in STEP_SETTLED
+            for step in self._unfinished()
+            if (not troubled or step.name in troubled)
             and all(self.state.step(need).status in STEP_SETTLED for need in step.needs)
         ]
 
@@ -238,13 +271,13 @@ class Engine:
     def _ready_to_undo(self) -> list[Step]:
         if self.state.status != "going_back":
             return []
-        to_undo = {step.name for step in self._plan.steps if self._to_undo(step)}
+        to_undo = {step.name for step in self._not_undone()}
         after = {need for step in self._plan.steps if step.name in to_undo for need in self._all_needs(step)}
         return [step for step in self._plan.steps if step.name in to_undo - after]
 
-    def _to_undo(self, step: Step) -> bool:
-        state = self.state.step(step.name)
-        return state.touched and state.status != "undone"
+    def _not_undone(self) -> list[Step]:
+        states = ((step, self.state.step(step.name)) for step in self._plan.steps)
+        return [step for step, state in states if state.touched and state.status != "undone"]
 
     def _all_needs(self, step: Step) -> set[str]:
         """Every step that must have been settled before this one, near or far."""

@@ -6,7 +6,7 @@ silence does. It survives the engine: a resumed run finds it open and goes on wa
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -25,6 +25,13 @@ class Choice:
     loses: str = "nothing"
     takes: str = ""
     needs_reason: bool = False
+
+
+GO_BACK = Choice("back", "aborts the run and walks the way back")
+NO_WAY_BACK = (
+    "the hard point of no return has been passed: there is no lossless way back; "
+    "back means a second, planned cutover in the other direction"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,7 @@ class Questions:
         ahead = self._given_ahead(question)
         if ahead is not None and self.answer(name, ahead, "given ahead", "answers file") is None:
             await self._record.commit()
-            return Answer(ahead, "given ahead", "answers file")
+            return _forth(Answer(ahead, "given ahead", "answers file"))
         future = self._waiting.setdefault(name, asyncio.get_running_loop().create_future())
         await self._record.commit()
         silence = asyncio.ensure_future(self._silence(name, question))
@@ -81,7 +88,7 @@ class Questions:
         if not future.done():
             self._record.decide("question.withdrawn", question.step, id=name, why="the run goes back")
             raise GoingBack
-        return future.result()
+        return _forth(future.result())
 
     def answer(self, name: str, choice: str, reason: str, actor: str) -> str | None:
         """Take an answer. Returns None when accepted, else why not."""
@@ -95,14 +102,46 @@ class Questions:
             return f"'{visible_line(choice)}' is no answer to this question; the answers are: {words}"
         if chosen.get("needs_reason") and not reason.strip():
             return f"'{choice}' needs a reason"
+        if choice == "back" and "hard" in self._record.state.crossed:
+            return NO_WAY_BACK
         arms = question.get("arms", ()) if choice != "back" else ()
         why = visible(reason)
         step = question["step"]
-        self._record.decide("question.answered", step, actor=actor, id=name, choice=choice, reason=why, arms=list(arms))
+        self._record.decide(
+            "question.answered", step, actor=actor, id=name, choice=choice, reason=why, arms=list(arms), by=actor
+        )
+        if choice == "back" and not self._context.going_back():  # in one transaction with the answer
+            self._record.move_run("go_back", why or f"{actor} chose to go back", actor)
         future = self._waiting.get(name)
         if future and not future.done():
             future.set_result(Answer(choice, reason, actor))
         return None
+
+    def given(self, step: str) -> Answer | None:
+        """What a person has decided about a step that has not moved since: perhaps to an engine that died then."""
+        answer = self._record.state.step(step).answer
+        return Answer(answer["choice"], answer["reason"], answer["by"]) if answer else None
+
+    def answered(self, base: str) -> Answer | None:
+        """What was answered to a question that is asked once in a run, perhaps to an earlier engine."""
+        given = [answer for answer in self._record.state.answers.values() if answer.get("base") == base]
+        return Answer(given[-1]["choice"], given[-1]["reason"], given[-1]["by"]) if given else None
+
+    def way_back(self) -> tuple[Choice, ...]:
+        """The choice to go back, where there is a way back."""
+        state = self._record.state
+        if "hard" in state.crossed:
+            return ()
+        touched = [name for name in reversed(state.steps) if state.steps[name].touched]
+        return (
+            replace(GO_BACK, takes=f"takes back {', '.join(touched)}" if touched else "nothing: nothing was done yet"),
+        )
+
+    def withdraw_all(self, why: str, *, but: str = "") -> None:
+        """Nobody waits for these answers any more; `but`: questions about this stay open."""
+        for name, asked in list(self._record.state.questions.items()):
+            if asked["about"] != but:
+                self._record.decide("question.withdrawn", asked["step"] or None, id=name, why=why)
 
     def open_for(self, step: str) -> str | None:
         """The open question about a step, if there is one."""
@@ -120,7 +159,10 @@ class Questions:
         if question.about == "point":
             names.append(question.base.removeprefix("point."))
         given = [self._context.answers.pop(name) for name in names if name in self._context.answers]
-        return given[0] if given else None
+        if not given:
+            return None
+        typed = (choice.word for choice in question.choices if choice.word.startswith("go-"))
+        return next(typed, given[0]) if given[0] == "go" else given[0]  # the run's own word is not known before it
 
     def _open(self, question: Question) -> str:
         state = self._record.state
@@ -147,17 +189,19 @@ class Questions:
 
     async def _silence(self, name: str, question: Question) -> None:
         """Nobody answered in time: hold on waiting, or go back where that is allowed and loses nothing."""
-        until = self._record.state.questions[name].get("until")
-        if not until:
+        asked = self._record.state.questions[name]
+        if not asked["until"] or asked["silence"] != "back":
             return
-        left = (datetime.fromisoformat(until) - self._context.clock.utc()).total_seconds()
-        await self._context.clock.sleep(max(0.0, left))
-        if question.silence == "back" and self.back_is_lossless():
-            why = f"nobody answered within {show_duration(question.until or 0.0)}"
-            self.answer(name, "back", why, "silence")
-            return
-        if question.silence == "back":
-            self.amend(name, silence="hold", known=[*question.known, "going back is no longer lossless: silence holds"])
+        until = datetime.fromisoformat(asked["until"])
+        while self.back_is_lossless():
+            left = (until - self._context.clock.utc()).total_seconds()
+            if left <= 0:
+                why = f"nobody answered within {show_duration(question.until or 0.0)}"
+                self.answer(name, "back", why, "silence")
+                return
+            await self._context.changed_within(left)
+        known = [*asked["known"], "going back is no longer lossless, or something is in doubt: silence holds"]
+        self.amend(name, silence="hold", known=known)
         await self._record.commit()
 
     def back_is_lossless(self) -> bool:
@@ -169,6 +213,12 @@ class Questions:
     async def _turned_round(self, back: bool) -> None:
         while back or not self._context.going_back():
             await self._record.changed.wait()
+
+
+def _forth(answer: Answer) -> Answer:
+    if answer.choice == "back":
+        raise GoingBack
+    return answer
 
 
 def choice_to_json(choice: Choice) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cutover.errors import JournalError
 from cutover.model.events import Event, encode
 from cutover.ports import Reader
 from cutover.protocol import MAX_LINE, PROTOCOL, Message, pack, short_address, unpack
@@ -78,8 +79,8 @@ class Server:
                 return
             await _send(writer, {**self._hello, "seq": self._seq})
             await self._converse(reader, writer, followers)
-        except (ConnectionError, TimeoutError, ValueError, asyncio.CancelledError):
-            pass
+        except (ConnectionError, TimeoutError, ValueError, JournalError, asyncio.CancelledError):
+            pass  # what cannot be recorded ends the engine itself, with its own words
         finally:
             for follower in followers:
                 follower.cancel()

@@ -5,11 +5,11 @@ first that works again. Without one it is counted from the first disruptive act 
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from cutover.engine.context import Context, GoingBack
 from cutover.engine.questions import Choice, Question, Questions
-from cutover.engine.walking import GO_BACK
 from cutover.model.effects import Http, effect_to_json
 from cutover.model.runbook import Measure
 from cutover.model.units import show_duration
@@ -80,7 +80,7 @@ class Window:
         downtime = self._context.plan.downtime
         if downtime is None:
             return
-        while True:
+        while not self._context.going_back():  # nobody turns round twice
             window = self._record.state.window
             if window is None or self._record.state.budget_asked:
                 await self._record.changed.wait()
@@ -88,21 +88,9 @@ class Window:
             line = datetime.fromisoformat(window["opened"]) + timedelta(seconds=downtime.budget)
             left = (line - self._context.clock.utc()).total_seconds()
             if left > 0:
-                await self._wait_for_change_or(left)
+                await self._context.changed_within(left)
                 continue
-            if not self._context.going_back():
-                await self._ask(downtime.budget)
-
-    async def _wait_for_change_or(self, seconds: float) -> None:
-        waits = [
-            asyncio.ensure_future(self._context.clock.sleep(seconds)),
-            asyncio.ensure_future(self._record.changed.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            await self._ask(downtime.budget)
 
     async def _ask(self, budget: float) -> None:
         counted = (
@@ -115,17 +103,9 @@ class Window:
             self._questions.amend(name, known=known, over_budget=True)
             await self._record.commit()
             return
-        choices = [Choice("on", "goes on past the budget", takes="unknown")]
-        if "hard" not in self._record.state.crossed:
-            choices.append(GO_BACK)
-        try:
-            answer = await self._questions.ask(
-                Question(base="budget", step=None, about="budget", what=what, choices=choices)
-            )
-        except GoingBack:
-            return
-        if answer.choice == "back" and not self._context.going_back():
-            self._record.move_run("go_back", answer.reason or "over the budget", answer.actor)
+        choices = [Choice("on", "goes on past the budget", takes="unknown"), *self._questions.way_back()]
+        with suppress(GoingBack):
+            await self._questions.ask(Question(base="budget", step=None, about="budget", what=what, choices=choices))
 
 
 def _request(measure: Measure) -> Http:

@@ -50,7 +50,16 @@ class JournalReader:
         Raises JournalCorrupt with the place where they do not follow from each other, JournalError for a file that
         is no journal or has a newer format.
         """
-        return [_decoded(seq, data) for seq, data in self._linked(after)]
+        return list(self.each(after))
+
+    def each(self, after: int = 0) -> Iterator[Event]:
+        """As `events`, one at a time: a fold of a long journal takes less time when it need not hold all of it."""
+        for seq, data in self._linked(after):
+            yield _decoded(seq, data)
+
+    def first(self) -> Event | None:
+        """The event that the journal begins with, without reading on. Raises what `events` raises."""
+        return next(self.each(), None)
 
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
         """The events after `after`, then those to come, seen within `POLL` seconds. Raises what `events` raises."""
@@ -132,6 +141,16 @@ class JournalReader:
         return self._files()
 
     def _open(self) -> sqlite3.Connection:
+        """The connection to read from. The writer may close the journal at any moment, and take its `-wal` away."""
+        while True:
+            try:
+                return self._open_as_it_is()
+            except (sqlite3.OperationalError, FileNotFoundError):
+                self.close()
+                if self._files() == self._seen:  # nothing has changed meanwhile: it really cannot be opened
+                    raise
+
+    def _open_as_it_is(self) -> sqlite3.Connection:
         files = self._files()
         if self._connection is not None and (files[2][0] if self._lasting else files == self._seen):
             return self._connection

@@ -110,7 +110,7 @@ class Recorder(ABC):
             step=draft.step,
             body=draft.body,
         )
-        return Stored(event, encode(event), draft.telemetry or draft.type == DROPPED)
+        return Stored(event, encode(event), draft.telemetry)
 
     def _admit(self, drafts: Sequence[Draft]) -> tuple[list[Draft], Counter[str]]:
         """Split drafts into those that are kept and the new count of those dropped, marker included where it is due.
@@ -119,8 +119,8 @@ class Recorder(ABC):
         """
         kept, dropped = list(drafts), self._dropped.copy()
         if self.low_space or self._telemetry_bytes >= TELEMETRY_ROOM:
-            kept = [draft for draft in drafts if not draft.telemetry]
-            dropped.update(draft.type for draft in drafts if draft.telemetry)
+            kept = [draft for draft in drafts if not _may_be_dropped(draft)]
+            dropped.update(draft.type for draft in drafts if _may_be_dropped(draft))
         if kept and dropped:
             return [_marker(dropped), *kept], Counter()
         return kept, dropped
@@ -172,6 +172,11 @@ class Recorder(ABC):
                 await self.flush_telemetry()
             except JournalError:
                 return  # kept: the next record or commit raises it to somebody who can act on it
+
+
+def _may_be_dropped(draft: Draft) -> bool:
+    """Telemetry, but not the count of what was dropped."""
+    return draft.telemetry and draft.type != DROPPED
 
 
 def _marker(dropped: Counter[str]) -> Draft:

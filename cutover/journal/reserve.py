@@ -38,7 +38,7 @@ class Reserve:
             raise JournalFull(
                 f"There is no room for the journal's reserve: {self.size // 2**20} MiB are kept so that a hold and a "
                 f"rollback can still be journalled on a full disk, and {_shown(self.path.parent)} has "
-                f"{free_bytes(self.path.parent) / 2**20:.1f} MiB left. Free some, or go on without the reserve."
+                f"{free_bytes(self.path.parent) / 2**20:.1f} MiB left. Free some room, then try again."
             ) from problem
 
     def free(self) -> bool:

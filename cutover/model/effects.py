@@ -123,7 +123,7 @@ class ClaimHost:
 class Http:
     """One HTTP request from where the engine runs. Reading unless it may change something on the other side.
 
-    Redirects are not followed. cap: bytes kept of the body.
+    Redirects are not followed. cap: bytes kept of the body. idempotent: sent twice, it does what it does sent once.
     """
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -133,6 +133,7 @@ class Http:
     body: Sealed = ()
     reads: bool = False
     cap: int = DEFAULT_CAP
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes) -> Event:
     """The inverse of `encode`. Raises ValueError, KeyError or TypeError on bytes that are not an event."""
-    fields = json.loads(data)
+    fields = json.loads(data.decode())
     if not isinstance(fields, dict) or fields.get("v") != FORMAT:
         found = fields.get("v") if isinstance(fields, dict) else type(fields).__name__
         raise ValueError(f"format {found!r}, this version of cutover reads format {FORMAT}")

@@ -15,13 +15,16 @@ unfolds again and matches by key what the journal says.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from cutover.model.effects import Effect, Http, OnHost, Reply
 from cutover.model.verdict import Probed, Verdict
+
+if TYPE_CHECKING:
+    from cutover.model.channels import Channel
 
 Point = Literal["soft", "hard"]
 
@@ -40,12 +43,14 @@ class ScopeError(ValueError):
 class Scope:
     """What a kind may know when it unfolds: the hosts of the runbook, and the step's own name and timeout.
 
-    sites: site -> role -> host names, in the runbook's order. timeout: seconds for each effect of the step.
+    sites: site -> role -> host names, in the runbook's order. timeout: seconds for each effect of the step. channels:
+    where the runbook can announce something, by name.
     """
 
     sites: Mapping[str, Mapping[str, tuple[str, ...]]]
     step: str = ""
     timeout: float = 60.0
+    channels: "Mapping[str, Channel]" = field(default_factory=dict)
 
     def hosts(self, selectors: "str | Iterable[str]") -> tuple[str, ...]:
         """The hosts that selectors name, each once, in order: `basement.web` (a role), `basement` (a site), `alice`.
@@ -107,6 +112,33 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known only while a run runs. In a plan, what people read of it stands for itself: `${run.id}`.
+
+    id: of the run. plan: the beginning of its plan's hash. began: when the run was made, in UTC. window: how long users
+    could not write, so far. before: what was read before the act. observed: what the act's own outcome or probe noted,
+    such as the id of a message. first: what the first act under the same key noted, in an earlier step.
+    """
+
+    id: str = "${run.id}"
+    plan: str = "${run.plan}"
+    began: str = "${run.began}"
+    window: str = "${run.window}"
+    before: Reply | None = None
+    observed: Mapping[str, Any] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is no run yet."""
+        return self == Facts()
+
+
+RUN_FACTS = ("id", "plan", "began", "window")
+"""What a text may say of the run: `${run.id}` and so on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """One effect at one place, with its way to know and its way back.
 
@@ -114,7 +146,9 @@ class Act:
     "stop app-web on alice". before: read and journalled just before acting. probe: None means that only the receipt
     and the exit status can tell. judge: what an answered reply means; None means all exits 0. undo: makes the act
     that takes this one back from the reading `before` (None while planning); returns None where there is nothing to
-    take back; an undo must be idempotent. secret: nothing of the output is to be shown or kept.
+    take back; an undo must be idempotent. late: makes the same act (key, host) anew from what is known only when it
+    acts, is probed or is taken back; None: it is the same at any time. beside: the step does not wait for it; it is
+    tried again beside the run, holds neither the run nor a rollback, and is done or outstanding in the end.
     """
 
     key: str
@@ -126,13 +160,16 @@ class Act:
     probe: Probe | None = None
     judge: Callable[[Reply], Verdict] | None = None
     undo: "Callable[[Reply | None], Act | None] | None" = None
+    late: "Callable[[Facts], Act] | None" = None
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """Acts that may run at the same time."""
+    """Acts that may run at the same time. enough: `any`: once one is done, the others go on beside the run."""
 
     acts: tuple[Act, ...]
+    enough: Literal["all", "any"] = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +267,14 @@ class Kind(Params):
     def unit_changes(self, scope: Scope) -> tuple[UnitChange, ...]:  # noqa: ARG002 - for the kinds
         """Which units are up or down afterwards, for review."""
         return ()
+
+    def announces(self, scope: Scope) -> tuple[str, ...]:  # noqa: ARG002 - for the kinds
+        """The channels that confirm the announcement of the downtime before this step is done; none for most kinds."""
+        return ()
+
+    def placed(self, number: int, count: int) -> "Kind":  # noqa: ARG002 - for the kinds
+        """The same, where a parameter goes by the place: the number-th (from 0) of `count` steps of its kind."""
+        return self
 
     def claims_nothing_to_undo(self) -> str | None:
         """Why a step of this kind needs no way back, where the kind knows (it only reads, it only asks)."""

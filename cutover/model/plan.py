@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from cutover.model.channels import AnyChannel
 from cutover.model.kind import Act, Acts, Check, Cross, Kind, Point, Scope, Stage
 from cutover.model.runbook import Announcement, Downtime, Measure, Place, SecretSource
 
@@ -86,6 +87,7 @@ class Plan:
     steps: tuple[Step, ...]
     downtime: Downtime | None = None
     announcement: Announcement | None = None
+    channels: dict[str, AnyChannel] = field(default_factory=dict)
     measures: dict[str, Measure] = field(default_factory=dict)
     secrets: dict[str, SecretSource] = field(default_factory=dict)
     pinned: bool = False

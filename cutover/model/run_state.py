@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from cutover.model.events import Event
 from cutover.model.kind import Point
+from cutover.model.units import show_duration
 
 
 @dataclass(slots=True)
@@ -13,7 +15,8 @@ class ActState:
     """What is known of one act (or of its undo, under the key KEY.undo).
 
     status: begun (an intent and nothing after it), done, failed (known to have run and failed), not_done (known not
-    to be done), unknown. attempt: of the last intent. before: the reply read just before the first attempt.
+    to be done), unknown. attempt: of the last intent. before: the reply read just before the first attempt. observed:
+    what its outcome or a probe noted, such as the id of a message. given_up: it is outstanding; nobody tries it again.
     """
 
     status: str = "not_done"
@@ -22,6 +25,8 @@ class ActState:
     title: str = ""
     before: dict[str, Any] | None = None
     because: str = ""
+    observed: dict[str, Any] = field(default_factory=dict)
+    given_up: bool = False
 
     @property
     def touched(self) -> bool:
@@ -31,7 +36,7 @@ class ActState:
 
 @dataclass(slots=True)
 class StepState:
-    """What is known of one step."""
+    """What is known of one step. answer: the last one about it, until it moves."""
 
     status: str = "pending"
     why: str = ""
@@ -41,6 +46,7 @@ class StepState:
     polls: dict[str, dict[str, Any]] = field(default_factory=dict)
     crossed: set[Point] = field(default_factory=set)
     retries: int = 0
+    answer: dict[str, Any] | None = None
 
     @property
     def touched(self) -> bool:
@@ -71,6 +77,7 @@ class RunState:
     armed: set[str] = field(default_factory=set)
     crossed: set[str] = field(default_factory=set)
     claims: dict[str, int] = field(default_factory=dict)
+    last_claims: dict[str, int] = field(default_factory=dict)
     excluded: dict[str, str] = field(default_factory=dict)
     commands: dict[str, dict[str, Any]] = field(default_factory=dict)
     window: dict[str, Any] | None = None
@@ -86,6 +93,13 @@ class RunState:
     def act(self, step: str, key: str) -> ActState:
         """The state of an act; an act without events is not done."""
         return self.step(step).acts.setdefault(key, ActState())
+
+    def window_length(self, now: datetime) -> str:
+        """How long users could not write, so far, for a reader; without a measure it is not known."""
+        lengths = [float(window["seconds"]) for window in self.windows if window.get("measured")]
+        if self.window and self.window.get("measured"):
+            lengths.append((now - datetime.fromisoformat(self.window["opened"])).total_seconds())
+        return show_duration(sum(lengths)) if lengths else "a time that was not measured"
 
     def apply(self, event: Event) -> None:
         """Take one event in."""
@@ -124,7 +138,7 @@ def _engine_stopped(state: RunState, _step: str, _body: dict[str, Any], _at: str
 
 
 def _claim_taken(state: RunState, _step: str, body: dict[str, Any], _at: str, host: str | None) -> None:
-    state.claims[host or ""] = body["token"]
+    state.claims[host or ""] = state.last_claims[host or ""] = body["token"]
 
 
 def _claim_gone(state: RunState, _step: str, _body: dict[str, Any], _at: str, host: str | None) -> None:
@@ -140,7 +154,9 @@ def _run_moved(state: RunState, _step: str, body: dict[str, Any], at: str, _host
 def _step_moved(state: RunState, step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
     this = state.step(step)
     this.status, this.why, this.since = body["to"], body.get("why", ""), at
-    this.began = this.began or at
+    this.began, this.answer = this.began or at, None
+    if this.status == "checking":
+        this.polls = {}  # what an earlier attempt waited for says nothing about this one
     if body.get("outstanding"):
         state.outstanding.append(f"{step}: {this.why}")
 
@@ -162,17 +178,25 @@ def _act_intent(state: RunState, step: str, body: dict[str, Any], _at: str, host
 
 def _act_outcome(state: RunState, step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
     act = state.act(step, body["key"])
-    if body["reply"].get("outcome") == "refused":
+    refused = body["reply"].get("outcome") == "refused"
+    if body.get("nothing_done") or (refused and body["reply"].get("code") != "receipt-exists"):  # that one has begun
         act.status = "not_done"
     else:
-        act.status = {"passed": "done", "failed": "failed"}.get(body["finding"], "unknown")
+        act.status = {"passed": "done", "failed": "failed"}.get("" if refused else body["finding"], "unknown")
     act.because = body["because"]
+    act.observed = {**act.observed, **(body.get("observed") or {})}
 
 
 def _act_probed(state: RunState, step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
     act = state.act(step, body["key"])
     act.status = body["done"] if body["done"] in ("done", "not_done") else "unknown"
     act.because = body["because"]
+    act.observed = {**act.observed, **(body.get("observed") or {})}
+
+
+def _act_outstanding(state: RunState, step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
+    state.act(step, body["key"]).given_up = True
+    state.outstanding.append(f"{step}: {body['because']}")
 
 
 def _poll(state: RunState, step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
@@ -192,10 +216,12 @@ def _amended(state: RunState, _step: str, body: dict[str, Any], _at: str, _host:
         state.questions[body["id"]].update(body)
 
 
-def _answered(state: RunState, _step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
+def _answered(state: RunState, step: str, body: dict[str, Any], at: str, _host: str | None) -> None:
     question = state.questions.pop(body["id"], {})
     state.answers[body["id"]] = {**question, **body, "at": at}
     state.armed.update(body.get("arms", ()))
+    if step:
+        state.step(step).answer = body
 
 
 def _withdrawn(state: RunState, _step: str, body: dict[str, Any], _at: str, _host: str | None) -> None:
@@ -246,6 +272,7 @@ _HANDLERS = {
     "act.intent": _act_intent,
     "act.outcome": _act_outcome,
     "act.probed": _act_probed,
+    "act.outstanding": _act_outstanding,
     "poll.verdict": _poll,
     "poll.sample": _poll,
     "poll.ended": _poll,

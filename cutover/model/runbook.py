@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from cutover.model.channels import AnyChannel
 from cutover.model.kind import Kind, Params
 from cutover.model.units import Duration
 
@@ -27,7 +28,7 @@ class Downtime(Params):
 
 
 class Announcement(Params):
-    """How the downtime is announced. Until channels exist: that it is not, and why."""
+    """That the downtime is announced on no channel, and why. Without this line, an `announce` step announces it."""
 
     waived: Annotated[str, StringConstraints(min_length=3)]
     """Why this move needs no announcement."""
@@ -109,6 +110,8 @@ class Head(Params):
     downtime: Downtime | None = None
     measures: dict[Name, Measure] = Field(default_factory=dict)
     announcement: Announcement | None = None
+    channels: dict[Name, AnyChannel] = Field(default_factory=dict)
+    """Where something can be announced, by name."""
 
 
 class Runbook(Head):

@@ -11,12 +11,15 @@ Done = Literal["done", "not_done", "partly", "unknown"]
 class Verdict:
     """A check's or a poll's answer. `unknown` is never green: a missing, stale or vacuous reading is unknown.
 
-    because: one sentence with the numbers compared. observed: those numbers, JSON-ready.
+    because: one sentence with the numbers compared. observed: those numbers, JSON-ready. nothing_done: of an act that
+    failed: it certainly changed nothing. again_in: and whoever refused it asked to be left alone for so many seconds.
     """
 
     finding: Finding
     because: str
     observed: dict[str, Any] | None = None
+    nothing_done: bool = False
+    again_in: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -46,3 +49,8 @@ def failed(because: str, **observed: Any) -> Verdict:
 def unknown(because: str, **observed: Any) -> Verdict:
     """Nobody can tell: treated as red by every gate."""
     return Verdict("unknown", because, observed or None)
+
+
+def refused(because: str, again_in: float | None = None) -> Verdict:
+    """A red verdict on an act that certainly changed nothing; again_in: seconds after which it may be tried again."""
+    return Verdict("failed", because, nothing_done=True, again_in=again_in)

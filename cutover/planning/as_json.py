@@ -62,6 +62,7 @@ def _head(plan: Plan) -> PlanJson:
         "hosts": {name: _without_empty(asdict(host)) for name, host in plan.hosts.items()},
         "downtime": plan.downtime.model_dump(mode="json") if plan.downtime else None,
         "announcement": plan.announcement.model_dump(mode="json") if plan.announcement else None,
+        "channels": {name: each.model_dump(mode="json") for name, each in plan.channels.items()},
         "measures": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.measures.items()},
         "secrets": {name: each.model_dump(mode="json", exclude_none=True) for name, each in plan.secrets.items()},
     }
@@ -70,7 +71,8 @@ def _head(plan: Plan) -> PlanJson:
 def _stage(stage: Stage) -> dict[str, Any]:
     match stage:
         case Acts(acts=acts):
-            return {"stage": "acts", "acts": [_act(act) for act in acts]}
+            enough = {} if stage.enough == "all" else {"enough": stage.enough}
+            return {"stage": "acts", **enough, "acts": [_act(act) for act in acts]}
         case Poll():
             return {
                 "stage": "poll",
@@ -94,6 +96,7 @@ def _act(act: Act) -> dict[str, Any]:
         "title": act.title,
         "host": act.host,
         "disruptive": act.disruptive,
+        "beside": act.beside or None,
         "effect": effect_to_json(act.effect),
         "before": effect_to_json(act.before) if act.before else None,
         "probe": effect_to_json(act.probe.effect) if act.probe else None,

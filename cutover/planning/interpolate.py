@@ -1,6 +1,7 @@
 """Variables: `${name}` from the runbook's `vars`, `${downtime.announced}`, `${env:NAME}`; nothing else is computed.
 
-`${secret:NAME}` stays as it is written: only fields that keep secrets sealed may hold it. `$${` stands for `${`.
+`${secret:NAME}` stays as it is written: only fields that keep secrets sealed may hold it. So does `${run.id}` and the
+like, in announcements alone: what it stands for is known only while the run runs. `$${` stands for `${`.
 A value that is nothing but `${name}` becomes what the variable is, a number too; within a longer text it becomes
 the variable's text.
 """
@@ -9,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cutover.model.kind import RUN_FACTS
 from cutover.planning.diagnostics import Span, did_you_mean, nearest
 from cutover.planning.problems import Problems
 from cutover.planning.tree import Entry, Map, Node, Scalar, Seq, shorten
@@ -19,6 +21,8 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _ENVIRONMENT = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = "${secret:"  # noqa: S105 - how one is referred to
+_RUN = tuple(f"run.{fact}" for fact in RUN_FACTS)
+_ANNOUNCES = "announce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ def interpolate(tree: Map, names: Names, problems: Problems) -> Map:
 
 def _taken_over(key: str, entry: Entry, names: Names, walk: "_Interpolation") -> Entry:
     """Replace the references in one section; a variable given from outside is taken as it is."""
+    if key == "steps" and isinstance(entry.value, Seq):
+        return Entry(entry.key, Seq(entry.value.span, tuple(map(walk.step, entry.value.items))))
     if key != "vars" or not isinstance(entry.value, Map):
         return walk.entry(entry)
     given = {name: names.vars[name] for name in names.overridden}
@@ -84,6 +90,25 @@ class _Interpolation:
         self._known: dict[str, Scalar | None] = {}  # None: what is wrong with it has been said
         self._open: list[str] = []
         self._left = MAX_CHARACTERS
+        self._announces = False
+
+    def step(self, step: Node) -> Node:
+        """Return a step, `name: {kind: …}`; what announces may speak of the run."""
+        if not isinstance(step, Map) or not all(isinstance(each.value, Map) for each in step.entries.values()):
+            return self.node(step)
+        entries = {}
+        for name, each in step.entries.items():
+            self._check_key(each)
+            words = {word: self._word(word, below) for word, below in _entries(each.value)}
+            entries[name] = Entry(each.key, Map(each.value.span, words))
+        return Map(step.span, entries)
+
+    def _word(self, word: str, entry: Entry) -> Entry:
+        self._announces = word == _ANNOUNCES
+        try:
+            return self.entry(entry)
+        finally:
+            self._announces = False
 
     def node(self, node: Node) -> Node:
         """Return the node with every reference below it replaced."""
@@ -131,10 +156,13 @@ class _Interpolation:
 
     def entry(self, entry: Entry) -> Entry:
         """Return the entry with the references in its value replaced."""
+        self._check_key(entry)
+        return Entry(entry.key, self.node(entry.value))
+
+    def _check_key(self, entry: Entry) -> None:
         if "${" in entry.key.text:
             self._problems.at(entry.key.span, "A key cannot hold a variable.", "Write it out.")
             self._problems.silence(entry.key.span)
-        return Entry(entry.key, self.node(entry.value))
 
     def _piece(self, match: re.Match[str], span: Span) -> str | None:
         if match[1] is not None:
@@ -147,6 +175,9 @@ class _Interpolation:
         if match.string.startswith("secret:", match.end()):
             self._problems.at(span, f"The text '{_SECRET}' cannot be written in a runbook.", "Say it another way.")
             return None
+        if self._announces and match.string.startswith("run.", match.end()):
+            self._problems.at(span, "The text '${run.' cannot be written in an announcement.", "Say it another way.")
+            return None
         return "${"
 
     def _find(self, name: str, span: Span) -> Scalar | None:
@@ -156,6 +187,8 @@ class _Interpolation:
             return self._secret(rest, span)
         if colon and space == "env":
             return self._from_environment(rest, span)
+        if self._announces and name in _RUN:
+            return Scalar(span, f"${{{name}}}", f"${{{name}}}", quoted=True)
         if name in self._names.vars:
             return self._variable(name, self._names.vars[name], span)
         if name in self._names.fields:
@@ -211,7 +244,10 @@ class _Interpolation:
         shown = shorten(name)
         choices = [*self._names.vars, *self._names.fields]
         if name == "run" or name.startswith("run."):
-            message = f"'${{{shown}}}' is known only in announcements, which come with a later version."
+            if self._announces:
+                hint = did_you_mean(name, _RUN) or f"There are: {', '.join(f'${{{each}}}' for each in _RUN)}."
+                return self._problems.at(span, f"'${{{shown}}}' stands for nothing.", hint)
+            message = f"'${{{shown}}}' is known only in the text of an announcement."
             return self._problems.at(span, message, "Leave it out.")
         space, colon, rest = name.partition(":")
         if colon:

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from cutover.model.kind import Kind
+from cutover.model.channels import ELSEWHERE
+from cutover.model.kind import Kind, Scope
 from cutover.model.plan import Source
 from cutover.model.runbook import Head, Runbook, StepEntry, StepWords
-from cutover.planning import inventory
+from cutover.planning import inventory, names
 from cutover.planning.diagnostics import Span, did_you_mean
 from cutover.planning.interpolate import interpolate, names_of
 from cutover.planning.inventory import Inventory
@@ -27,7 +28,7 @@ from cutover.planning.tree import Entry, Map, Node, Path, Scalar, Seq, shorten
 from cutover.planning.validate import dotted, validate
 from cutover.planning.yaml_tree import parse
 
-LATER_SECTIONS = ("databases", "redis", "channels", "checks")
+LATER_SECTIONS = ("databases", "redis", "checks")
 
 _URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
 
@@ -63,17 +64,34 @@ def read(source: Source, kinds: Mapping[str, type[Kind]]) -> Loaded:
             problems.at(tree.span, "A runbook is a mapping; it begins with 'title: …'.")
         problems.refuse()
     ways = _inventory(source, tree, problems)
-    names = names_of(tree, _overrides(source, tree, ways, problems), dict(source.environment))
-    tree = interpolate(tree, names, problems)
+    values = names_of(tree, _overrides(source, tree, ways, problems), dict(source.environment))
+    tree = interpolate(tree, values, problems)
     head = _head(tree, problems)
     written = read_steps(tree.child("steps"), kinds, problems)
+    if problems.found and head is not None:
+        sites = {site: dict(roles) for site, roles in head.sites.items()}
+        names.note_all(written, _step_names(tree), Scope(sites, channels=dict(head.channels)), problems)
     problems.settle()
     assert head is not None
-    return Loaded(Runbook(**_fields(head, Head), steps=tuple(map(_entry, written))), written, ways, problems)
+    steps = tuple(_entry(step, kind) for step, kind in zip(written, _placed(written), strict=True))
+    return Loaded(Runbook(**_fields(head, Head), steps=steps), written, ways, problems)
 
 
-def _entry(step: Written) -> StepEntry:
-    return StepEntry(name=step.name, kind=step.kind, place=step.place, **_fields(step.words, StepWords))
+def _step_names(tree: Map) -> set[str]:
+    """Return the names of all steps, also of those that something is wrong with."""
+    steps = tree.child("steps")
+    items = steps.items if isinstance(steps, Seq) else ()
+    return {name for item in items if isinstance(item, Map) for name in item.entries}
+
+
+def _entry(step: Written, kind: Kind) -> StepEntry:
+    return StepEntry(name=step.name, kind=kind, place=step.place, **_fields(step.words, StepWords))
+
+
+def _placed(written: tuple[Written, ...]) -> list[Kind]:
+    """Return the steps' kinds, each knowing its place among those of its kind."""
+    words = [step.kind.name for step in written]
+    return [step.kind.placed(words[:at].count(words[at]), words.count(words[at])) for at, step in enumerate(written)]
 
 
 def _fields(model: BaseModel, of: type[BaseModel]) -> dict[str, Any]:
@@ -107,6 +125,13 @@ def _head(tree: Map, problems: Problems) -> Head | None:
             if not _URL.fullmatch(getattr(measure, word)):
                 message = f"measures.{name}.{word} is no URL; expected one such as https://social.example/health."
                 problems.at(_span(tree, ("measures", name, word)), message)
+    for name, channel in head.channels.items():
+        if channel.lives_on not in (*head.sites, ELSEWHERE):
+            message = f"channels.{name}.lives_on: there is no site '{shorten(channel.lives_on)}'."
+            hint = did_you_mean(channel.lives_on, [*head.sites, ELSEWHERE]) or "Name a site, or write elsewhere."
+            problems.at(_span(tree, ("channels", name, "lives_on")), message, hint)
+    if ELSEWHERE in head.sites and head.channels:
+        problems.at(_span(tree, ("sites", ELSEWHERE)), "A site cannot be called 'elsewhere': channels live there.")
     refuse_plain_secrets(head, node, _describe, problems)
     return head
 

@@ -4,12 +4,13 @@ A test holds that what is committed is up to date (tests/steps/test_pages.py, wh
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import getdoc
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from cutover.model.channels import Channel
 from cutover.model.kind import Kind
 from cutover.model.units import Duration, Size
 
@@ -44,6 +45,17 @@ def page(kind: type[Kind]) -> str:
     for name, part in defs.items():
         tables.append(f"### {name}\n\n{part.get('description', '')}\n\n{_table(part, defs)}")
     return f"# {kind.name}\n\n{getdoc(kind)}\n\n" + "\n".join(tables)
+
+
+def channels_page(channels: Iterable[type[Channel]]) -> str:
+    """The page of the channels, made from the classes too."""
+    parts = [_CHANNELS]
+    for channel in channels:
+        schema = channel.model_json_schema()
+        name = schema["properties"]["kind"]["const"]
+        table = _table(schema, schema.get("$defs", {}))
+        parts.append(f"## {name}\n\n{getdoc(channel)}\n\nTried live: no.\n\n{table}")
+    return "\n".join(parts)
 
 
 def _summary(kind: type[Kind]) -> str:
@@ -88,6 +100,36 @@ def _type(field: Schema, defs: Schema) -> str:
         return "mapping of names to texts"
     return _WORDS.get(field.get("type", ""), "anything")
 
+
+_CHANNELS = """# Channels
+
+Where an [`announce`](kinds/announce.md) step can tell people something. A channel has a name in the runbook, and says
+on which site it lives, or that it lives elsewhere:
+
+```yaml
+secrets: {page: {env: STATUS_TOKEN}, poster: {env: MASTODON_TOKEN}}
+channels:
+  status: {kind: statuspage, page: abc, token: "${secret:page}", lives_on: elsewhere}
+  mastodon: {kind: mastodon, server: "https://social.example", token: "${secret:poster}", lives_on: basement}
+```
+
+| channel | a lost answer | taken back by |
+| --- | --- | --- |
+| mastodon | searched for by its tag, then sent with the same key | an edit or a deletion |
+| slack | in doubt | an edit or a deletion |
+| slack_webhook | in doubt | a second message |
+| discord | in doubt | an edit or a deletion |
+| matrix | searched for by its tag, then sent in the same transaction | an edit or a redaction |
+| statuspage | searched for by its tag | the incident is resolved with other words |
+| webhook | in doubt, unless it is `idempotent` | a second message |
+
+What is in doubt is never repeated blindly: a start asks a person; an update, the end and a retraction become
+outstanding. A search sees the last 40 statuses, 100 events or 20 incidents. An answer of 429 means that nothing was
+published; it is tried again when the service allows it, within five minutes. After a 5xx nobody can tell. Every
+token and every URL of a webhook is a secret: it is never shown, and is taken out of whatever a service answers.
+
+None of them was tried live: what they are held to is a server on loopback that behaves as their documentation says.
+"""
 
 _COMMON = """What every step may say, beside its kind: `needs` (the steps that must be done first; without it, the step
 before), `timeout` (for each effect; then its outcome is unknown), `retries` (counts only attempts that the probe found

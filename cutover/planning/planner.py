@@ -12,9 +12,9 @@ from cutover.model.plan import Plan, PlannedHost, Source, Step
 from cutover.model.runbook import Runbook, StepEntry
 from cutover.planning import loader, pins
 from cutover.planning.as_json import digest
-from cutover.planning.diagnostics import did_you_mean
 from cutover.planning.graph import Cycle, ordered
 from cutover.planning.inventory import Inventory
+from cutover.planning.names import note_unknown_need, note_unknown_place
 from cutover.planning.problems import Problems, pins_file
 from cutover.planning.step_syntax import Written
 
@@ -45,7 +45,7 @@ def _without_collector() -> Iterator[None]:
 def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
     loaded = loader.read(source, kinds)
     runbook, problems = loaded.runbook, loaded.problems
-    scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()})
+    scope = Scope({site: dict(roles) for site, roles in runbook.sites.items()}, channels=dict(runbook.channels))
     pinned = _pins(source, scope, problems)
     order = _order(runbook, loaded.written, problems)
     entries = {entry.name: (entry, step) for entry, step in zip(runbook.steps, loaded.written, strict=True)}
@@ -62,6 +62,7 @@ def _plan(source: Source, kinds: Mapping[str, type[Kind]]) -> Plan:
         steps=done,
         downtime=runbook.downtime,
         announcement=runbook.announcement,
+        channels=dict(runbook.channels),
         measures=dict(runbook.measures),
         secrets=dict(runbook.secrets),
         pinned=all(host.machine_id is not None for host in hosts.values()),
@@ -119,8 +120,7 @@ def _check_need(step: str, need: str, places: Mapping[str, Written], problems: P
     if need == step:
         problems.at(places[step].span_of_need(need), f"{step} needs itself.", "Take it out of its 'needs'.")
     elif need not in places:
-        hint = did_you_mean(need, places)
-        problems.at(places[step].span_of_need(need), f"{step} needs '{need}', and there is no such step.", hint)
+        note_unknown_need(places[step], need, places, problems)
 
 
 def _step(entry: StepEntry, written: Written, needs: tuple[str, ...], scope: Scope, problems: Problems) -> Step | None:
@@ -132,9 +132,7 @@ def _step(entry: StepEntry, written: Written, needs: tuple[str, ...], scope: Sco
         disruptive = _disruptive(kind, stages, scope)
         kind.unit_changes(scope)
     except ScopeError as problem:
-        hint = did_you_mean(problem.name, problem.known)
-        message = f"{entry.name}: {problem}."
-        problems.at(written.span_of(problem.name), message, hint)
+        note_unknown_place(written, problem, problems)
         return None
     said = SAID if entry.undo == "nothing" else kind.claims_nothing_to_undo()
     return Step(

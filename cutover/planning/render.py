@@ -103,6 +103,9 @@ def _head(plan: Plan) -> Iterator[str]:
     if plan.downtime is not None:
         announced, budget = show_duration(plan.downtime.announced), show_duration(plan.downtime.budget)
         yield f"downtime: {announced} announced; at {budget} the commander is asked: on, or back?"
+    for name, channel in plan.channels.items():
+        lives = channel.lives_on if channel.elsewhere else f"on {channel.lives_on}"
+        yield f"channel {name}: {getattr(channel, 'kind', '')}, lives {lives}"
     for name, measure in plan.measures.items():
         method, url = ("GET", measure.get) if measure.get is not None else ("POST", measure.post)
         every = show_duration(measure.every)
@@ -161,7 +164,9 @@ def _step(number: int, step: Step, readings: bool) -> Iterator[str]:
 def _stage(stage: Stage, readings: bool) -> Iterator[str]:
     match stage:
         case Acts(acts=acts):
-            if len(acts) > 1:
+            if stage.enough == "any":
+                yield f"{_INDENT}at the same time, until one is done; then the others go on beside the run:"
+            elif len(acts) > 1:
                 yield f"{_INDENT}at the same time:"
             for act in acts:
                 yield from _act(act)
@@ -196,11 +201,11 @@ def _answer(ask: Ask) -> str:
 
 
 def _act(act: Act) -> Iterator[str]:
-    yield f"{_INDENT}{_INDENT}{act.title}"
+    yield f"{_INDENT}{_INDENT}{act.title}{', beside the run' if act.beside else ''}"
     yield from _effect(act.effect, 3)
     undo = undo_of(act)
     if undo is not None:
-        yield f"{_INDENT}{_INDENT}  taken back by: {undo.title}"
+        yield f"{_INDENT}{_INDENT}  taken back by: {undo.title}{', beside the run' if undo.beside else ''}"
         yield from _effect(undo.effect, 4)
 
 

@@ -82,10 +82,33 @@ def _diagnostic(file: str, finding: Finding) -> Diagnostic:
 
 
 def _announcement(view: _View) -> Iterator[Finding]:
-    first = next((step for step in view.plan.steps if step.disruptive), None)
-    if first is not None and view.plan.announcement is None:
-        message = f"{first.name} disrupts, and no announcement comes before it."
-        yield Finding(first, message, "Add the line `announcement: {waived: why nobody needs to be told}`.")
+    """Nothing disrupts before the start is confirmed by a channel that does not depend on a site, or waived."""
+    plan = view.plan
+    starts = {step.name: step.kind.announces(plan.scope) for step in plan.steps if _is_start(step)}
+    if plan.announcement is not None:
+        for name in starts:
+            message = f"{name} announces the downtime, and `announcement` says why nobody is told."
+            yield Finding(plan.step(name), message, "Remove the line `announcement`, or the step.")
+        return
+    confirmed = [name for name, channels in starts.items() if channels]
+    for step in plan.steps:
+        if not step.disruptive or any(view.before.before(name, step.name) for name in confirmed):
+            continue
+        if starts and not confirmed:
+            message = f"{step.name} disrupts, and {some(list(starts))} is confirmed by no channel that lives elsewhere."
+            yield Finding(step, message, "Announce it on a channel with `lives_on: elsewhere` too.")
+        elif starts:
+            message = f"{step.name} disrupts, and may begin before {some(confirmed)} is confirmed."
+            yield Finding(step, message, f"Let it need {confirmed[0]}.")
+        else:
+            message = f"{step.name} disrupts, and no announcement comes before it."
+            hint = "Announce it, or add the line `announcement: {waived: why nobody needs to be told}`."
+            yield Finding(step, message, hint)
+        return  # what comes after it has the same trouble
+
+
+def _is_start(step: Step) -> bool:
+    return getattr(step.kind, "what", None) == "start" and step.kind.name == "announce"
 
 
 def _cut_off(view: _View) -> Iterator[Finding]:
@@ -240,6 +263,9 @@ def _unused(view: _View) -> Iterator[Finding]:
     idle = [name for name in plan.hosts if name not in used]
     if idle:
         yield Finding(plan.steps[0], f"No step reads or changes {some(idle)}.", "Remove what is not needed.")
+    for name in plan.channels:
+        if not any(name in getattr(step.kind, "channels", ()) for step in plan.steps):
+            yield Finding(plan.steps[0], f"Nothing is announced on the channel '{name}'.", "Remove it.")
     for name in plan.secrets:
         if f"${{secret:{name}}}" not in plan.source.runbook:
             yield Finding(plan.steps[0], f"The secret '{name}' is used nowhere.", "Remove it.")

@@ -17,7 +17,6 @@ from cutover.planning.validate import Describe, dotted, validate
 
 LATER_KINDS = frozenset(
     (
-        "announce",
         "await_replication",
         "drain_workers",
         "edge_maintenance",

@@ -14,8 +14,9 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from cutover.errors import NoRule
 from cutover.model.effects import Command, Effect, Http, Receipt, Reply, is_reading, sealed_text
-from cutover.simulator import faults, rules, systemd, wrapper
+from cutover.simulator import channels, faults, rules, systemd, wrapper
 from cutover.simulator.call import Answer
+from cutover.simulator.channels import Board
 from cutover.simulator.faults import At, FailCommand, Fault, HttpAnswers
 from cutover.simulator.host import NEVER, Host, Unit, Visit
 
@@ -62,12 +63,14 @@ Planned = Annotated[Fault, PlainSerializer(faults.fault_to_json), PlainValidator
 @dataclass(slots=True)
 class Fleet:
     """The whole simulated world. urls: by exact URL, the last answer that holds, or 502; any other URL is answered 200.
+    boards: the services behind channels, by the URL that their paths begin with.
 
     acting: how many acting effects have come. struck: per fault (by its place), how often it has struck.
     """
 
     hosts: dict[str, Host] = field(default_factory=dict)
     urls: dict[str, list[Url]] = field(default_factory=dict)
+    boards: dict[str, Board] = field(default_factory=dict)
     faults: list[Planned] = field(default_factory=list)
     struck: dict[int, int] = field(default_factory=dict)
     history: list[Done] = field(default_factory=list)
@@ -182,6 +185,9 @@ class Fleet:
             if fault.after <= self.now and fnmatchcase(url, fault.url):
                 self.struck[place] = self.struck.get(place, 0) + 1
                 return Reply(outcome="answered", status=fault.status) if fault.status else None
+        for base, board in self.boards.items():
+            if url.startswith(base):
+                return channels.answer(board, effect, url.removeprefix(base), self.now)
         for known in reversed(self.urls.get(url, [Url()])):
             if all(map(self._is, known.all_of)) and (not known.any_of or any(map(self._is, known.any_of))):
                 body = known.body.encode()[: effect.cap]
@@ -283,8 +289,9 @@ class Fleet:
         """A deep copy: the two go on apart."""
         hosts = {name: host.copy() for name, host in self.hosts.items()}
         urls = {url: list(known) for url, known in self.urls.items()}
+        boards = {base: board.copy() for base, board in self.boards.items()}
         return replace(
-            self, hosts=hosts, urls=urls, faults=list(self.faults), struck=dict(self.struck),
+            self, hosts=hosts, urls=urls, boards=boards, faults=list(self.faults), struck=dict(self.struck),
             history=list(self.history), _agenda=[], _expected={}, _place={},
         )  # fmt: skip
 

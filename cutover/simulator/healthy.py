@@ -14,6 +14,7 @@ from cutover.model.effects import CommandReply, Http, OnHost, Reply, sealed_text
 from cutover.model.kind import Act, Check, Poll, UnitChange
 from cutover.model.plan import Plan, PlannedHost, Step
 from cutover.simulator import systemd
+from cutover.simulator.channels import board_of
 from cutover.simulator.fleet import Fleet, UnitIs, Url
 from cutover.simulator.host import Fact, Host, Unit
 
@@ -40,7 +41,7 @@ def healthy(plan: Plan, *, login: str = "deploy") -> Fleet:
     )
     for measure in plan.measures.values():
         urls.setdefault(measure.get or measure.post or "", [Url(status=measure.expect, any_of=services)])
-    return Fleet(hosts=hosts, urls=urls)
+    return Fleet(hosts=hosts, urls=urls, boards=dict(map(board_of, plan.channels.values())))
 
 
 def machine_id(name: str) -> str:

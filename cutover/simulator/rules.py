@@ -247,20 +247,19 @@ def _rm(call: Call) -> Answer:
 
 
 def _rmdir(call: Call) -> Answer:
-    call.host.directories -= {call.path(name) for name in call.arguments if not name.startswith("-")}
+    options, rest = getopt.gnu_getopt(call.arguments, "", ["ignore-fail-on-non-empty"])
+    for name in rest:
+        path = call.path(name)
+        if not exists(call.host, path):
+            return call.fail(f"failed to remove '{name}': No such file or directory")
+        if any(other.startswith(f"{path}/") for other in (*call.host.files, *call.host.directories)):
+            if options:
+                continue
+            return call.fail(f"failed to remove '{name}': Directory not empty")
+        if not call.may_write(path):
+            return call.fail(f"failed to remove '{name}': Permission denied")
+        call.host.directories.discard(path)
     return Answer()
-
-
-def _find(call: Call) -> Answer:
-    match call.arguments:
-        case [top, "-maxdepth", "1", "-name", name, "-empty", "-delete"]:
-            path = f"{call.path(top)}/{name}"
-            if not any(other.startswith(f"{path}/") for other in (*call.host.files, *call.host.directories)):
-                if path in call.host.directories and not call.may_write(path):
-                    return Answer(1, stderr=f"find: cannot delete '{top}/{name}': Permission denied\n")
-                call.host.directories.discard(path)
-            return Answer()
-    raise NoRule(missing(call.argv))
 
 
 def _sha256sum(call: Call) -> Answer:
@@ -313,7 +312,6 @@ RULES: dict[str, Rule] = {
     "df": _df,
     "echo": _echo,
     "false": lambda _call: Answer(1),
-    "find": _find,
     "hostname": lambda call: Answer(stdout=f"{call.host.name}\n"),
     "id": _id,
     "install": _install,

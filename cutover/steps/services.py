@@ -44,7 +44,7 @@ class Services(Kind):
     Its way back: exactly what was there before, as it was read and journalled: held or not, up or not. A unit that
     was down already is not started. Undoing twice does no harm.
 
-    On the hosts it runs `sudo -n` with systemctl, install, sync, rm and find.
+    On the hosts it runs `sudo -n` with systemctl, install, sync, mkdir, rm and rmdir.
 
     ```yaml
     - stop-web: {services: {stop: [mastodon-web, mastodon-streaming], on: basement.web}}

@@ -49,11 +49,14 @@ def _hold(unit: str) -> Iterator[Command]:
 
 
 def _release(unit: str) -> Iterator[Command]:
-    """Release it, whether it is held or not; the directory goes too, when nothing else is in it."""
+    """Release it, whether it is held or not; the directory goes too, when nothing else is in it.
+
+    mkdir lets rmdir succeed also where there is no directory. (`find` would stumble over what others remove beside it.)
+    """
     directory, _, name = units.hold_file(unit).rpartition("/")
     yield _root("rm", "-f", f"{directory}/{name}")
-    here = directory.rpartition("/")[2]
-    yield _root("find", units.UNIT_DIRECTORY, "-maxdepth", "1", "-name", here, "-empty", "-delete")
+    yield _root("mkdir", "-p", directory)
+    yield _root("rmdir", "--ignore-fail-on-non-empty", directory)
     yield _root("sync", units.UNIT_DIRECTORY)
     yield _root("systemctl", "daemon-reload")
 
@@ -189,14 +192,19 @@ def reached(goal: Goal, place: Place, state: UnitState | None) -> Verdict:
     if why_not := units.missing(state, place.host):
         return unknown(why_not)
     there = {
-        "up": state.running or state.rests,
+        "up": (state.running or state.rests) and state.hold == "free",  # up and held is the half of a stop
         "down": state.down,
         "held": state.down and state.hold == "held",
         "free": state.down and state.hold == "free",
     }[goal]
     if there:
         return passed(f"{place} is {state.words}", **state.observed)
-    wanted = {"up": "up", "down": "down", "held": "down and held", "free": "down and not held"}[goal]
+    wanted = {
+        "up": "up" if state.hold == "free" else "up and not held",
+        "down": "down",
+        "held": "down and held",
+        "free": "down and not held",
+    }[goal]
     skipped = goal == "up" and state["ActiveState"] == "inactive" and state["ConditionResult"] == "no"
     why = "; a condition in its unit file is not met, or it ended at once" if skipped else ""
     return failed(f"{place} is {state.words}; expected {wanted}{why}", **state.observed)
@@ -207,7 +215,7 @@ def _probed(goal: Goal, place: Place, state: UnitState | None, before: UnitState
     verdict = reached(goal, place, state)
     if verdict.finding == "unknown" or state is None:
         return Probed("unknown", verdict.because)
-    if goal == "up" and state.rests:
+    if goal == "up" and state.rests and verdict.passed:
         return _ran(place, state, before)
     if verdict.passed:
         return Probed("done", verdict.because, verdict.observed)

@@ -203,20 +203,20 @@ def _refused(effect: Effect, code: str, fields: list[str]) -> Reply:
     return Reply(outcome="refused", code=code, detail=visible_line(detail), token=token, owner=owner)
 
 
+# Each stands behind what its code means, which `judging.REFUSALS` says.
 _SENTENCES = {
-    "identity": "{host} is not the machine that was pinned: its /etc/machine-id is {0!r}",
+    "identity": "the /etc/machine-id of {host} is {0!r}",
     "no-state-directory": "{0} on {host} is missing or not writable for this login; make it once, as root there: "
     "install -d -m 2770 -g cutover {0} && : >{0}/claim",
-    "no-flock": "{host} has no flock (package util-linux): without it nothing can act there",
+    "no-flock": "{host} lacks the package util-linux",
     "busy": "the lock of {host} is held by another claim or by an act under way (claimed by {owner}); try again",
-    "torn-token": "the token file on {host} cannot be read; as root there, look at `token` in the state directory",
-    "not-durable": "the token on {host} could not be written durably: look at its disk",
-    "owned": "{host} is claimed by {owner} (token {token}); only a person's take-over replaces it",
-    "token": "{host} is held by {owner} with token {token}, not by this engine: it was taken over or released",
-    "running": "process {0} of an earlier act still runs on {host}; wait for its end, or end it there, then try again",
-    "receipt-exists": "this very attempt began before on {host} ({0}): it is never done twice; look at its receipt",
-    "no-receipt": "no receipt can be written under {0} on {host} (full or read-only disk?): "
-    "only what may be repeated can act there",
+    "torn-token": "the token file on {host} is torn; as root there, look at `token` in the state directory",
+    "not-durable": "the token was not written; look at the disk of {host}",
+    "owned": "its token is {token}; only a person's take-over replaces it",
+    "token": "the token of {host} is {token} now",
+    "running": "process {0} on {host}; wait for its end, or end it there, then try again",
+    "receipt-exists": "it is never done twice; look at its receipt on {host}, {0}",
+    "no-receipt": "under {0} on {host}; only what may be repeated can act there",
 }
 
 

@@ -13,6 +13,15 @@ from typing import Any
 import asyncssh
 
 KnownHosts = asyncssh.SSHKnownHosts
+# Asked for beside the types of the trusted keys: only a key that was seen can be named as unknown or changed.
+_TYPES = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 
 
 @cache
@@ -37,6 +46,12 @@ class HostKeys(asyncssh.SSHClient):
         if connected is not None and hasattr(socket, "TCP_QUICKACK"):
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def types(self) -> str | list[str]:
+        """The algorithms to ask for, those of the trusted keys first: a list where they are pinned, else as `+LIST`."""
+        if not self._pinned:
+            return f"+{','.join(_TYPES)}"
+        return [*(algorithm.decode() for key in self._pinned for algorithm in key.sig_algorithms), *_TYPES]
 
     def known(self, name: str, _address: str, port: int | None) -> Any:
         """What asyncssh calls to learn the trusted keys of the host. Raises ValueError for a bad known_hosts line."""

@@ -206,8 +206,13 @@ receipt() {
   set -C
   if { command exec 8>"$base"; } 2>/dev/null; then
     set +C
-    { note "started $token $owner $boot $pid $born" && fifos mkfifo && sync "$base"; } 2>/dev/null ||
-      { fifos rm -f "$base"; written=no; }
+    if note "started $token $owner $boot $pid $born" && fifos mkfifo; then
+      readers 1
+      sync "$base" 2>/dev/null || { kill $r1 $r2; written=no; }
+    else
+      written=no
+    fi
+    [ $written = yes ] || fifos rm -f "$base"
   else
     set +C
     [ ! -e "$base" ] || end refused receipt-exists "$base"
@@ -217,6 +222,7 @@ receipt() {
   [ "$4" = 1 ] || end refused no-receipt "$dir"
   spool=$(mktemp -d /dev/shm/cutover.XXXXXX 2>/dev/null) && spool=$spool/s && fifos mkfifo ||
     end refused no-receipt /dev/shm
+  readers 1
 }
 
 # Run the words given with the names of all this act's pipes.
@@ -238,6 +244,14 @@ reader() {
   exec tee "$2" <"$1"
 }
 
+# Those of the first command start beside the receipt's sync: both take about as long as a process takes to start.
+readers() {
+  reader "$spool.$1.p1" "$spool.$1.1" >/dev/null 2>&1 8>&- 9<&- &
+  r1=$!
+  reader "$spool.$1.p2" "$spool.$1.2" >/dev/null 2>&1 8>&- 9<&- &
+  r2=$!
+}
+
 # Becomes the command. It lets go of the lock only once the receipt names it: a killed supervisor leaves no gap.
 child() {
   born self
@@ -252,10 +266,7 @@ run() {
   [ $rc = 0 ] || return 0
   i=$((i + 1)) input=$1
   shift
-  reader "$spool.$i.p1" "$spool.$i.1" >/dev/null 2>&1 8>&- 9<&- &
-  r1=$!
-  reader "$spool.$i.p2" "$spool.$i.2" >/dev/null 2>&1 8>&- 9<&- &
-  r2=$!
+  [ $i = 1 ] || readers $i
   if [ -n "$input" ]; then
     printf %s "$input" 2>/dev/null 8>&- 9<&- | (child "$@") >"$spool.$i.p1" 2>"$spool.$i.p2"
   else

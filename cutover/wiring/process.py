@@ -45,7 +45,7 @@ async def _run_engine(run: RunDirectory, plan: Plan, created: dict[str, Any], ta
     reader = open_reader(run)
     world = await open_world(plan, created["world"], clock)
     try:
-        state = fold(reader.events())
+        state = fold(reader.each())
         engine = Engine(plan, world, journal, clock, state, _start(run, created, state, take_over))
         journal.on_low_space = engine.low_space
         if journal.low_space:
@@ -117,10 +117,9 @@ def _edited(created: dict[str, Any]) -> str | None:
 
 def _creation(run: RunDirectory) -> dict[str, Any]:
     with open_reader(run) as reader:
-        for event in reader.events():
-            if event.type == "run.created":
-                return event.body
-            break
+        event = reader.first()
+    if event is not None and event.type == "run.created":
+        return event.body
     raise JournalError(f"the journal of run {run.id} does not begin with the run's creation")
 
 

@@ -117,6 +117,9 @@ def spawn_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.P
     argv += ["--take-over"] if take_over else []
     seen = last_seq(run)
     with run.log.open("ab") as log:
+        if log.tell() == 0:
+            log.write(b"\n")  # takes a block of the disk: room for the last words when it is full
+            log.flush()
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + ENGINE_START_TIMEOUT
     while time.monotonic() < deadline:

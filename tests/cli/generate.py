@@ -22,12 +22,12 @@ with `--json` every line of stdout is one JSON object (of `plan` and `schema`, a
 stdout that is no terminal give plain lines. Runs are kept in the state directory: `$CUTOVER_STATE_DIR`, else the
 platform's own place. How commands end: [exit-codes.md](exit-codes.md).
 
-Answers can be given ahead: `--answers FILE` is a YAML mapping from a step that asks to the word of the answer (`go`,
-`back`). Any other question can be named as the engine names it, without its number: `stop-web.failed`, `point.soft`,
-`budget`.
+Answers can be given ahead: `--answers FILE` is a YAML mapping from a step that asks, or from a point of no return
+(`soft`, `hard`), to the word of the answer. Any other question can be named as the engine names it, without its number:
+`stop-web.failed`, `budget`.
 
-While attached at a terminal, type the word of an answer and press Enter, with the reason behind it where one is needed;
-or a command as `ctl` takes it: `hold`, `skip STEP WHY`, `abort WHY`. No single key does anything.
+While attached at a terminal, type the word of an answer and press Enter, with the reason behind it where one is
+needed; or a command as `ctl` takes it: `hold`, `skip STEP WHY`, `abort WHY`. No single key does anything.
 """
 
 

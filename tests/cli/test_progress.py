@@ -63,7 +63,7 @@ def test_a_run_that_goes_well(story: Story, captured: Callable[..., Captured]) -
                       answer: cutover ctl 7f3a9c answer ready.ask.1 WORD
         20:00:07Z ◆ ready pat@desk answers go
         20:00:09Z ▶ stop-web the window opens, not measured: stop-web is the first disruptive step
-        20:00:13Z ▶ stop-web stop app-web on alice
+        20:00:13Z ▶ stop-web begins: stop app-web on alice
         20:00:16Z ✓ stop-web done in 4s: stop app-web on alice
         20:00:19Z ▶ calm waits, for at most 30s: 12 errors, expected none
         20:00:22Z ✓ calm done in 4s: 0 errors
@@ -104,7 +104,7 @@ def test_a_failure_is_said_at_once_and_not_again(story: Story, captured: Callabl
     story.run("going_back", "rolled_back", "finish", "everything that was done is taken back")
     lines = page(story, captured).splitlines()
     assert "\n".join(lines[3:13]) + "\n" == expect("""
-        20:00:06Z ▶ stop-web stop app-web on alice
+        20:00:06Z ▶ stop-web begins: stop app-web on alice
         20:00:07Z ✗ stop-web stop app-web on alice: `systemctl stop app-web` ended with exit 1: no such unit
         20:00:09Z ✗ stop-web failed. What now?
                       known: answers for it: dana
@@ -184,6 +184,18 @@ def test_a_question_with_a_deadline_and_a_typist(story: Story, captured: Callabl
     assert "◆ look: Let users in?\n              Really?" in text
     assert "silence: the run goes back at 20:04:04Z, in 4m\n" in text
     assert "answer: type the word and press Enter; from elsewhere: cutover ctl 7f3a9c answer look.ask.1 WORD\n" in text
+
+
+def test_a_question_that_says_more_shows_what_is_new(story: Story, captured: Callable[..., Captured]) -> None:
+    story.begin("look")
+    story.ask("look.ask", "look", "Now?", "go", "back", known=("all is green",))
+    over = "The downtime budget of 5m is used up. On, or back?"
+    story.add("question.amended", id="look.ask.1", known=["all is green", over], over_budget=True)
+    story.add("question.amended", id="look.ask.1", silence="hold", known=["all is green", over, "silence holds"])
+    assert page(story, captured).splitlines()[-2:] == [
+        f"20:00:05Z ◆ question look.ask.1 now says more: {over}",
+        "20:00:06Z ◆ question look.ask.1 now says more; silence holds now: silence holds",
+    ]
 
 
 def test_a_question_stays_within_100_columns(story: Story, captured: Callable[..., Captured]) -> None:

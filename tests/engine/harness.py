@@ -1,9 +1,9 @@
 """Runs the engine over the simulated world in virtual time, with crashes and answers; shared by the engine's tests."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cutover.engine.engine import Engine, Start
@@ -16,13 +16,12 @@ from cutover.planning import planner
 from cutover.simulator.clock import LoopClock, VirtualLoop
 from cutover.simulator.faults import Fault
 from cutover.simulator.fleet import Fleet
-from cutover.simulator.healthy import healthy
+from cutover.simulator.healthy import healthy, machine_id
 from cutover.simulator.world import SimWorld
 from cutover.steps import KINDS
 
 ROOT = Path(__file__).parents[2]
 RUN = "7f3a9c"
-ANSWERS: Mapping[str, str] = {}
 
 # What the operator answers, by what the question is about: given the open question, the choice (or None: silence).
 Operator = Callable[[dict], str | None]
@@ -36,6 +35,12 @@ def plan_of(text: str) -> Plan:
     return planner.plan(Source(file="test.yaml", runbook=text), KINDS)
 
 
+def pinned(plan: Plan) -> Plan:
+    """The same plan, with the machine ids of its healthy world pinned."""
+    hosts = {name: replace(host, machine_id=machine_id(name)) for name, host in plan.hosts.items()}
+    return replace(plan, hosts=hosts)
+
+
 def first_move() -> Plan:
     return plan_of((ROOT / "runbooks/first-move.yaml").read_text())
 
@@ -44,6 +49,27 @@ def go(question: dict) -> str | None:
     """Says go to every question, back to none; gives up (silence) on failures."""
     words = [choice["word"] for choice in question["choices"]]
     return next((word for word in words if word == "go" or word.startswith("go-")), None)
+
+
+def silent(question: dict) -> None:
+    """Answers nothing."""
+
+
+def says(*words: str) -> Operator:
+    """Answers each question with the first of these words that it takes."""
+
+    def operator(question: dict) -> str | None:
+        taken = [choice["word"] for choice in question["choices"]]
+        return next((word for word in words if word in taken), None)
+
+    return operator
+
+
+def at(seconds: float, verb: str, *, id: str = "", actor: str = "me@here", expect_seq: int | None = None,
+       plan: str | None = None, **args: str) -> tuple[float, dict]:  # fmt: skip
+    """A command to give at that moment. Its id is the verb, unless another is given."""
+    guards = {"expect_seq": expect_seq, "plan": plan}
+    return seconds, {"id": id or verb, "verb": verb, "args": args, "actor": actor, **guards}
 
 
 @dataclass
@@ -62,6 +88,8 @@ class Trial:
     answers: tuple[tuple[str, str], ...] = ()
     loop_time: float = 0.0
     groups: list[list[Event]] = field(default_factory=list)
+    replies: dict[str, dict] = field(default_factory=dict)
+    hold: str | None = None
 
     def __post_init__(self) -> None:
         self.fleet = self.fleet or healthy(self.plan)
@@ -108,6 +136,7 @@ class Trial:
             resumed=self.starts > 1,
             take_over=self.take_over,
             answers=self.answers,
+            hold=self.hold,
         )
         engine = Engine(self.plan, SimWorld(self.fleet, clock), journal, clock, state, start)
         watching = asyncio.ensure_future(self._operate(engine, clock))
@@ -125,8 +154,14 @@ class Trial:
             self.engine = engine
 
     async def _operate(self, engine: Engine, clock: LoopClock) -> None:
-        for at, command in sorted(self.commands, key=lambda pair: pair[0]):
-            asyncio.ensure_future(self._command(engine, clock, at, command))
+        commands = [asyncio.ensure_future(self._command(engine, clock, at, command)) for at, command in self.commands]
+        try:
+            await self._answer(engine, clock)
+        finally:
+            for command in commands:
+                command.cancel()
+
+    async def _answer(self, engine: Engine, clock: LoopClock) -> None:
         answered: set[str] = set()
         while True:
             await clock.sleep(1.0)
@@ -139,7 +174,24 @@ class Trial:
 
     async def _command(self, engine: Engine, clock: LoopClock, at: float, command: dict) -> None:
         await clock.sleep(max(0.0, at - clock.monotonic()))
-        await engine.commands.take({"actor": "me@here", **command})
+        self.replies[command["id"]] = await engine.commands.take(command)
+
+    def of(self, kind: str, step: str | None = None) -> list[Event]:
+        """The events of a type, perhaps of one step."""
+        return [event for event in self.events if event.type == kind and step in (None, event.step)]
+
+    def when(self, kind: str, step: str, **body: str) -> float:
+        """When the first such event came."""
+        found = (event.mono for event in self.of(kind, step) if body.items() <= event.body.items())
+        return next(found)
+
+    def count(self, line: str) -> int:
+        """How often a command line acted."""
+        return sum(1 for _, acted in self.effects() if acted == line)
+
+    def statuses(self) -> dict[str, str]:
+        """The steps' states."""
+        return {name: step.status for name, step in self.state.steps.items()}
 
     def effects(self) -> list[tuple[str, str]]:
         """What acted in the world, in order: (host, command line)."""

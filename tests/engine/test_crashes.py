@@ -1,4 +1,4 @@
-"""The engine dies at every journal write, once and twice: the run ends the same, nothing happens twice or not at all."""
+"""The engine dies at every journal write, once and twice: the run ends the same, nothing happens twice or never."""
 
 from collections import Counter
 
@@ -78,7 +78,9 @@ def test_an_abort_survives_a_crash_at_every_write(moment: str) -> None:
         assert state.status == "rolled_back", (commit, state.status, state.why, state.questions)
         for name, host in healthy.hosts.items():
             there = trial.fleet.hosts[name]
-            assert {u: unit.active for u, unit in there.units.items()} == {u: unit.active for u, unit in host.units.items()}
+            assert {u: unit.active for u, unit in there.units.items()} == {
+                u: unit.active for u, unit in host.units.items()
+            }
 
 
 def test_a_chain_of_acts_costs_one_commit_more_than_it_has_acts() -> None:
@@ -87,7 +89,9 @@ def test_a_chain_of_acts_costs_one_commit_more_than_it_has_acts() -> None:
             f"  - s{number}: {{command: {{on: alice, do: [touch, /tmp/{number}], undo: [rm, /tmp/{number}]}}}}"
             for number in range(count)
         )
-        plan = plan_of(f"title: chain\nsites: {{a: {{web: [alice]}}}}\nannouncement: {{waived: test}}\nsteps:\n{steps}\n")
+        plan = plan_of(
+            f"title: chain\nsites: {{a: {{web: [alice]}}}}\nannouncement: {{waived: test}}\nsteps:\n{steps}\n"
+        )
         trial = Trial(plan)
         assert trial.start().status == "done"
         before = next(event.seq for event in trial.events if event.type == "act.intent")

@@ -55,6 +55,10 @@ class Operator:
         """Start a run that nobody is attached to."""
         return Run(self, self.cutover("run", FILE, "--detach", *options, code=code).stdout.strip())
 
+    def latest(self) -> Run:
+        """The run that was started last."""
+        return Run(self, Run(self, "last").state()["run"])
+
     def refused(self, *options: str) -> str:
         """Start a run that must be refused; returns why."""
         run = Run(self, self.cutover("run", FILE, "--detach", *options).stdout.strip())

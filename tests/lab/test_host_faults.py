@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.lab.client import LabHost
-from tests.lab.cutover_on import FILE, HEAD, Operator, Run, receipts
+from tests.lab.cutover_on import FILE, HEAD, Operator, Run, held_down, receipts
 from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -67,6 +67,7 @@ def test_sessions_dropped_in_the_middle_of_a_command(op1: Operator, yakko: LabHo
     assert_says(run.shown(), "the connection to yakko ended before the answer", "its receipt says that every command")
 
 
+@pytest.mark.slow
 def test_a_host_frozen_in_the_middle_of_a_command(op1: Operator, fresh_lab: Lab, yakko: LabHost) -> None:
     op1.writes(work(3))
     run = op1.runs()
@@ -88,6 +89,7 @@ def test_a_host_with_another_key_than_pinned_is_refused(op1: Operator, fresh_lab
     op1.runs().ends("done", code=0)
 
 
+@pytest.mark.slow
 def test_a_host_that_comes_back_with_another_key(op1: Operator, fresh_lab: Lab, yakko: LabHost) -> None:
     op1.writes(work(3))
     run = op1.runs()
@@ -146,13 +148,30 @@ def test_a_full_disk_on_a_host(op1: Operator, fresh_lab: Lab, yakko: LabHost) ->
     run.asks("ready.ask")
     fresh_lab.fill_disk("yakko")
     run.answer("ready.ask", "go")
-    assert_says(run.asks("work.failed"), "refused, nothing was done", "no receipt can be written", "disk full")
+    assert_says(run.asks("work.failed"), "refused, nothing was done: no receipt can be written (disk full", "on yakko;")
     assert run.state()["steps"]["again"]["status"] == "done"
     assert yakko.read("/dev/shm/ran") == "ran\n"
     fresh_lab.free_disk("yakko")
     run.ctl("retry", "work")
     run.ends("done", code=0)
     assert_ran_once(yakko)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["retry", "back"])
+def test_a_unit_is_stopped_on_a_full_disk(op1: Operator, fresh_lab: Lab, yakko: LabHost, then: str) -> None:
+    op1.writes(ASK + "\n  - stop: {services: {stop: [app-web], on: yakko, stays_down: it is a test}}\n")
+    run = op1.runs()
+    run.asks("ready.ask")
+    fresh_lab.fill_disk("yakko")
+    run.answer("ready.ask", "go")
+    assert_says(run.asks("stop.failed"), "stop failed", "No space left on device")
+    assert yakko.is_active("app-web.service")
+    fresh_lab.free_disk("yakko")
+    run.answer("stop.failed", then)
+    run.ends("done", code=0) if then == "retry" else run.ends("rolled_back", code=4)
+    assert yakko.is_active("app-web.service") == (then == "back")
+    assert held_down(yakko).count("\n") == (then == "retry")
 
 
 def test_a_runbook_edited_between_crash_and_resume(op1: Operator, yakko: LabHost) -> None:

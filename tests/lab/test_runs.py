@@ -141,6 +141,7 @@ def test_turned_back_at_the_question(fresh_lab: Lab, how: str) -> None:
         run.ctl("abort")
     else:
         run.answer("look.ask", "back", "not today")
-    out, err = attached.communicate(timeout=60)
+    run.ends("rolled_back", code=4)
+    out, err = attached.communicate(timeout=20)
     assert attached.returncode == 4, (out, err)
     assert_as_before(fresh_lab)

@@ -148,6 +148,17 @@ def test_held_down_whoever_tries_and_back_exactly(hands: Hands) -> None:
     assert [yakko.is_active(unit) for unit in step.stop[:3]] == [True, True, True]
 
 
+@pytest.mark.slow
+def test_units_of_one_host_are_taken_back_at_once(hands: Hands) -> None:
+    """What one act removes from /etc/systemd/system must not make another one fail."""
+    step = services(on=["yakko"], stop=[WEB, WORKER, TIMER, CRON])
+    for _ in range(8):
+        hands.before.clear()
+        hands.forward(step)
+        undone = [undo for act in acts(step) if act.undo and (undo := act.undo(hands.before.get(act.key)))]
+        assert_all_passed(hands.at_once(hands.act, undone))
+
+
 def test_a_timer_does_not_start_what_is_held(hands: Hands) -> None:
     yakko, step = hands.lab.host("yakko"), services(on=["yakko"], stop=[CRON])
     yakko.run(["timeout", "10", "sh", "-c", "until [ -s /var/lib/app/cron.log ]; do sleep 0.1; done"])
@@ -194,7 +205,7 @@ def test_an_act_cut_short_is_seen_and_done_again(fresh_lab: Lab) -> None:
         undo = stop.undo(hands.before[stop.key]) if stop.undo else None
         assert undo
         assert_all_passed([hands.act(stop), hands.act(undo), hands.act(stop)])
-        hands.perform(undo.effect, stop_after=commands)
+        hands.perform(undo.effect, stop_after=commands + 1)
         assert hands.probe(undo).done == ("done" if commands == 5 else "not_done")
         assert_all_passed([hands.act(undo)])
         assert up(WEB)

@@ -48,7 +48,7 @@ def test_what_references_become(written: str, becomes: str) -> None:
     [
         ('"${unti}"', "There is no variable 'unti'. Did you mean 'unit'?"),
         ('"${downtime.anounced}"', "There is no variable 'downtime.anounced'. Did you mean 'downtime.announced'?"),
-        ('"${run.window}"', "'${run.window}' is known only in announcements, which come with a later version."),
+        ('"${run.window}"', "'${run.window}' is known only in the text of an announcement."),
         ('"${env:NOPE}"', "The environment variable NOPE is not set."),
         ('"${evn:HOME}"', "'${evn:HOME}' stands for nothing"),
         ('"${unit"', "The '${' here is never closed."),

@@ -12,6 +12,7 @@ from cutover.model.plan import Source
 from cutover.planning import loader, planner, render
 from cutover.planning.problems import Refused
 from cutover.planning.review import review
+from cutover.steps import KINDS as STEPS
 from tests.planning.toys import FILE, HEAD, KINDS, source
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -62,13 +63,13 @@ def test_all_errors_come_at_once_each_in_its_place() -> None:
     assert caught.exit_code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("word", ["databases", "redis", "channels", "checks"])
+@pytest.mark.parametrize("word", ["databases", "redis", "checks"])
 def test_sections_of_a_later_version_are_refused_not_ignored(word: str) -> None:
     (message,) = messages(f"{HEAD}{word}: {{}}\nsteps:\n  - go: {{question: {{text: Go?}}}}\n")
     assert message.startswith(f"'{word}' comes with a later version; this one cannot run it.")
 
 
-@pytest.mark.parametrize("word", ["announce", "drain_workers", "fence_postgres", "promote_postgres", "soak"])
+@pytest.mark.parametrize("word", ["drain_workers", "fence_postgres", "promote_postgres", "soak"])
 def test_kinds_of_a_later_version_are_refused(word: str) -> None:
     (message,) = of_steps(f"  - x: {{{word}: {{}}}}\n")
     assert message.startswith(f"x: '{word}' comes with a later version; this one cannot run it.")
@@ -223,3 +224,19 @@ def test_no_mutated_runbook_makes_a_traceback(text: str) -> None:
 @given(st.text(alphabet=st.characters(), max_size=200))
 def test_no_text_makes_a_traceback(text: str) -> None:
     assert list(outcome(text))
+
+
+def test_what_planning_would_find_is_said_beside_a_wrong_parameter() -> None:
+    text = (
+        "title: t\nannouncement: {waived: test}\nsites: {a: {web: [x]}}\nsteps:\n"
+        "  - one: {command: {on: x, doo: [touch, f]}}\n"
+        "  - two: {command: {on: y, do: [touch, f]}, needs: [won]}\n"
+        "  - three: {command: {on: x, do: [touch, f]}, needs: [one]}\n"
+    )
+    with pytest.raises(Refused) as refusal:
+        loader.load(Source(file="t.yaml", runbook=text), STEPS)
+    said = str(refusal.value)
+    assert "no parameter 'doo'" in said
+    assert "no host, role or site 'y'" in said
+    assert "needs 'won'" in said
+    assert len(refusal.value.diagnostics) == 3

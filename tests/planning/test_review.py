@@ -125,7 +125,7 @@ def test_disruption_needs_an_announcement_or_its_waiver() -> None:
     (said,) = errors(GOOD, head=silent)
     assert said == (
         "11 stop disrupts, and no announcement comes before it. "
-        "Add the line `announcement: {waived: why nobody needs to be told}`."
+        "Announce it, or add the line `announcement: {waived: why nobody needs to be told}`."
     )
     assert errors("  - do: {do: {on: alice, harmless: true}, undo: nothing}\n", head=silent) == []
 

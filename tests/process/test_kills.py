@@ -2,9 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -23,14 +22,6 @@ ONCE = {f"{step.name}.{act.key}" for step in PLAN.steps for act in step.acts
         if isinstance(act.effect, OnHost) and not act.effect.idempotent}  # fmt: skip
 
 Effects = Counter[tuple[str, str, tuple[str, ...]]]
-
-
-@pytest.fixture
-def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worlds]:
-    monkeypatch.setenv("CUTOVER_STATE_DIR", str(tmp_path / "state"))
-    worlds = Worlds(tmp_path)
-    yield worlds
-    worlds.close()
 
 
 @pytest.fixture

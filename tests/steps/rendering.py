@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from cutover.model.channels import AnyChannel, Channel
 from cutover.model.effects import Command, CommandReply, Effect, Http, OnHost, Reply, sealed_text
 from cutover.model.kind import Act, Acts, Ask, Check, Cross, Kind, Poll, Scope, Stage
 from cutover.steps import KINDS
@@ -13,7 +16,12 @@ SITES: dict[str, dict[str, tuple[str, ...]]] = {
     "hetzner": {"db": ("nixie",), "web": ("freud", "fritz")},
     "edge": {"pop": ("fra1",)},
 }
-SCOPE = Scope(sites=SITES, step="the-step", timeout=30.0)
+CHANNELS: dict[str, Channel] = TypeAdapter(dict[str, AnyChannel]).validate_json(json.dumps({
+    "status": {"kind": "statuspage", "page": "abc", "token": "${secret:page}", "lives_on": "elsewhere"},
+    "toots": {"kind": "mastodon", "server": "https://social.example", "token": "${secret:t}", "lives_on": "basement"},
+    "chat": {"kind": "discord", "url": "${secret:hook}", "lives_on": "elsewhere"},
+}))  # fmt: skip
+SCOPE = Scope(sites=SITES, step="the-step", timeout=30.0, channels=CHANNELS)
 
 # What systemd says of a unit that is up and of which nothing is special.
 UNIT = {
@@ -56,8 +64,8 @@ def render(stages: tuple[Stage, ...]) -> str:
 
 def _stage(stage: Stage) -> Iterator[str]:
     match stage:
-        case Acts(acts):
-            yield "all at once:"
+        case Acts(acts=acts):
+            yield "all at once:" if stage.enough == "all" else "until one is done:"
             for act in acts:
                 yield from (f"  {line}" for line in _act(act))
                 undo = act.undo(None) if act.undo else None
@@ -78,7 +86,14 @@ def _act(act: Act | None) -> Iterator[str]:
     if act is None:
         return
     flags = [
-        word for word, on in (("disruptive", act.disruptive), ("probed", act.probe), ("read first", act.before)) if on
+        word
+        for word, on in (
+            ("disruptive", act.disruptive),
+            ("probed", act.probe),
+            ("read first", act.before),
+            ("beside", act.beside),
+        )
+        if on
     ]
     if isinstance(act.effect, OnHost) and act.effect.idempotent:
         flags.append("idempotent")

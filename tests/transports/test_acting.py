@@ -37,7 +37,6 @@ def test_claims_are_issued_taken_over_and_given_back(host: Host) -> None:
         assert (await world.perform(host.claiming())).token == 1
         other = await world.perform(host.claiming(owner=OTHER))
         assert (refused(other), other.owner, other.token) == ("owned", OWNER, 1)
-        assert OWNER in other.detail
         for wrong in (1, 3):
             assert refused(await world.perform(host.claiming(mode="take", owner=OTHER, token=wrong))) == "token"
         taken = await world.perform(host.claiming(mode="take", owner=OTHER, token=2))
