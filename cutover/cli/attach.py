@@ -21,7 +21,7 @@ from cutover.cli.progress import Progress
 from cutover.cli.screen import END, Screen
 from cutover.client import Client
 from cutover.errors import EngineGone, ExitCode, JournalCorrupt, JournalError
-from cutover.journal.directory import RunDirectory, resolve_run
+from cutover.journal.directory import RunDirectory
 from cutover.model.events import Event
 from cutover.model.text import visible_line
 from cutover.ports import Clock
@@ -37,28 +37,40 @@ _Item = tuple[str, Event | None]
 
 def attach(args: Namespace) -> ExitCode:
     """`cutover attach [RUN]`."""
-    return follow(resolve_run(args.run), as_json=args.json, wait=True)
+    return follow(wiring.find_run(args.run), as_json=args.json, wait=True)
 
 
 def follow(
-    run: RunDirectory, *, as_json: bool = False, wait: bool = True, fresh: bool = False, after: int = 0
+    run: RunDirectory,
+    *,
+    as_json: bool = False,
+    wait: bool = True,
+    fresh: bool = False,
+    after: int = 0,
+    farewell: str | None = None,
 ) -> ExitCode:
     """Follow a run to its end, or until detached.
 
-    fresh: show everything from the first event on. after: what happened up to this event is not shown.
+    fresh: show everything from the first event on. after: what happened up to this event is not shown. farewell: said
+    to who detaches, where the run does not simply go on.
     """
+    farewell = farewell or detached(run.id)
     output = Output()
     with Screen(output, typing=not as_json and sys.stdin.isatty()) as screen:
-        return asyncio.run(_Attached(run, output, screen, as_json=as_json, wait=wait).stay(fresh=fresh, after=after))
+        attached = _Attached(run, output, screen, farewell, as_json=as_json, wait=wait)
+        return asyncio.run(attached.stay(fresh=fresh, after=after))
 
 
 class _Attached:
     """One attachment to a run."""
 
-    def __init__(self, run: RunDirectory, output: Output, screen: Screen, *, as_json: bool, wait: bool) -> None:
+    def __init__(
+        self, run: RunDirectory, output: Output, screen: Screen, farewell: str, *, as_json: bool, wait: bool
+    ) -> None:
         self._run = run
         self._output = output
         self._screen = screen
+        self._farewell = farewell
         self._as_json = as_json
         self._wait = wait
         self._clock: Clock = RealClock()
@@ -119,7 +131,8 @@ class _Attached:
             if what == "event" and event is not None:
                 self._show([event])
             elif what == "detach":
-                return self._detached()
+                self._talk(self._farewell)
+                return ExitCode.INTERRUPTED
             elif what == "gone":
                 return self._end()
             if self._person_is_needed():
@@ -231,14 +244,6 @@ class _Attached:
         )
         return exit_code(state, alive=True)
 
-    def _detached(self) -> ExitCode:
-        run = self._run.id
-        self._talk(
-            f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
-            f"`cutover ctl {run} abort` walks it back."
-        )
-        return ExitCode.INTERRUPTED
-
     def _end(self) -> ExitCode:
         """The engine is not there any more: as it should be at the end of a run, or not."""
         state, run = self._progress.state, self._run.id
@@ -260,6 +265,14 @@ class _Attached:
 
     def _talk(self, text: str) -> None:
         self._screen.above(lambda: self._output.talk(text))
+
+
+def detached(run: str) -> str:
+    """What is said when somebody leaves a run that goes on."""
+    return (
+        f"Detached; the run goes on. `cutover attach {run}` comes back, `cutover ctl {run} hold` holds it, "
+        f"`cutover ctl {run} abort` walks it back."
+    )
 
 
 def _last_line(run: RunDirectory) -> str:

@@ -9,13 +9,13 @@ from cutover.audit import verify as verifying
 from cutover.audit.timeline import Entry, belongs, entry, timeline
 from cutover.cli.output import Output
 from cutover.errors import ExitCode
-from cutover.journal.directory import RunDirectory, resolve_run
+from cutover.journal.directory import RunDirectory
 from cutover.model.run_state import RunState
 
 
 def show(args: Namespace) -> ExitCode:
     """`cutover audit show RUN`."""
-    run, output = resolve_run(args.run), Output()
+    run, output = wiring.find_run(args.run), Output()
     if args.follow:
         asyncio.run(_follow(run, output, as_json=args.json))
         return ExitCode.OK
@@ -31,7 +31,7 @@ def show(args: Namespace) -> ExitCode:
 
 def verify(args: Namespace) -> ExitCode:
     """`cutover audit verify RUN`."""
-    run, output = resolve_run(args.run), Output()
+    run, output = wiring.find_run(args.run), Output()
     with wiring.open_reader(run) as reader:
         report = reader.verify(run=run.id)
     if args.json:

@@ -6,17 +6,21 @@ from argparse import Namespace
 from cutover import wiring
 from cutover.cli.commanding import send
 from cutover.cli.output import Output
+from cutover.cli.overview import words
 from cutover.errors import ExitCode
-from cutover.journal.directory import resolve_run
 
 
 def ctl(args: Namespace) -> ExitCode:
     """`cutover ctl RUN COMMAND ...`."""
-    output, run = Output(), resolve_run(args.run)
+    output, run = Output(), wiring.find_run(args.run)
+    state = wiring.run_state(run)
+    if state.ended:
+        output.talk(f"Run {run.id} is {words(state.status)}; there is nothing to command.")
+        return ExitCode.FAILED
     given = {word: getattr(args, word) for word in args.words}
     if getattr(args, "reason", ""):
         given["reason"] = args.reason
-    why = asyncio.run(send(run, (args.command, given), wiring.run_state(run)))
+    why = asyncio.run(send(run, (args.command, given), state))
     if why is not None:
         output.talk(f"Not done: {why}.")
         return ExitCode.FAILED

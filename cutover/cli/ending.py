@@ -1,6 +1,7 @@
 """How a command ends: one sentence and one exit code for every error, a crash file for a bug."""
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -8,6 +9,9 @@ from types import TracebackType
 
 from cutover.cli.output import Output
 from cutover.errors import CutoverError, ExitCode
+
+UNREAD = 128 + signal.SIGPIPE
+"""How a shell says that whoever read a command's output left before its end."""
 
 
 class Guarded:
@@ -38,7 +42,7 @@ class Guarded:
             case BrokenPipeError():
                 # Whoever read us has gone (`| head`): nothing is to be said, least of all at the interpreter's exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                self.code = int(ExitCode.INTERRUPTED)
+                self.code = UNREAD
             case Exception():
                 Output().talk(_bug(self._verb, problem))
                 self.code = int(ExitCode.BUG)

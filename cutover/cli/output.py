@@ -44,7 +44,7 @@ class Output:
         environ = os.environ if environ is None else environ
         self.terminal = self._stdout.isatty() and environ.get("TERM", "dumb") != "dumb"
         self.colour = self.terminal and not environ.get("NO_COLOR")
-        self.ascii = not _can_write(self._stdout)
+        self.ascii = _plain_locale(environ) or not _can_write(self._stdout)
 
     def say(self, text: str = "") -> None:
         """A line, or several, of what was asked for: to stdout."""
@@ -62,6 +62,12 @@ class Output:
     def talk(self, text: str) -> None:
         """What is said beside the result: to stderr."""
         self._write(self._stderr, self.safe(text))
+
+    def prompt(self, text: str) -> None:
+        """A question whose answer is typed behind it: to the terminal, whichever of the two that is."""
+        stream = self._stdout if self._stdout.isatty() else self._stderr
+        stream.write(self.safe(text))
+        stream.flush()
 
     def json(self, data: Mapping[str, Any]) -> None:
         """One JSON object on one line of stdout. Pure ASCII, so nothing in it can reach a terminal raw."""
@@ -99,6 +105,16 @@ class Output:
     def _write(stream: TextIO, text: str) -> None:
         stream.write(text + "\n")
         stream.flush()
+
+
+def _plain_locale(environ: Mapping[str, str]) -> bool:
+    """Whether the user's locale is C. Python writes UTF-8 there nevertheless, and sets LC_CTYPE to that itself."""
+    if everything := environ.get("LC_ALL"):
+        return everything in ("C", "POSIX")
+    characters = environ.get("LC_CTYPE", "")
+    return characters in ("C", "POSIX") or (
+        environ.get("LANG") in ("C", "POSIX") and characters in ("", "C.UTF-8", "C.utf8", "UTF-8")
+    )
 
 
 def _can_write(stream: TextIO) -> bool:

@@ -118,7 +118,12 @@ def _before(verb: Callable[..., Parser]) -> None:
 
 
 def _the_run(verb: Callable[..., Parser]) -> None:
-    run = verb("run", "Start a run of a runbook, and attach to it", "runs:run")
+    run = verb(
+        "run",
+        "Start a run of a runbook, and attach to it",
+        "runs:run",
+        "It asks before it starts; without a terminal on stdin, or with --json, it starts at once.",
+    )
     _runbook(run)
     run.add_argument(
         "--answers", metavar="FILE", help="YAML: answers given ahead, by step or question"

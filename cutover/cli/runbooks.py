@@ -3,6 +3,7 @@
 import asyncio
 import json
 from argparse import Namespace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def plan(args: Namespace) -> ExitCode:
 def pin(args: Namespace) -> ExitCode:
     """`cutover pin RUNBOOK`."""
     output, source = Output(), _source(args)
-    planned = planner.plan(source, KINDS)
+    planned = planner.plan(replace(source, pins=None), KINDS)  # by known_hosts: what was pinned may have changed
     now = asyncio.run(hosts.collect_pins(planned))
     file = Path(pins_file(source.file))
     before = pins.read(source.pins, str(file), list(planned.hosts))[0] if source.pins is not None else None

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cutover import wiring
+from cutover.cli import interrupts
 from cutover.cli.answers import read_answers
-from cutover.cli.attach import follow
+from cutover.cli.attach import detached, follow
 from cutover.cli.output import Output
 from cutover.cli.overview import exit_code, overview, status_json, words
 from cutover.cli.questions import question_text
 from cutover.errors import CutoverError, ExitCode
-from cutover.journal.directory import RunDirectory, list_runs, resolve_run
+from cutover.journal.directory import RunDirectory, list_runs
 from cutover.model.kind import Ask
 from cutover.model.plan import Plan
 from cutover.model.run_state import RunState
@@ -27,6 +28,18 @@ from cutover.transports.clock import RealClock
 def run(args: Namespace) -> ExitCode:
     """`cutover run RUNBOOK`."""
     output = Output()
+    try:
+        made = _made(args, output)
+    except KeyboardInterrupt:
+        made = None
+    if made is None:
+        output.talk("Nothing was started.")
+        return ExitCode.INTERRUPTED
+    return _driven(made, args, output)
+
+
+def _made(args: Namespace, output: Output) -> RunDirectory | None:
+    """The run that was asked for, not started yet; None where that was not agreed to."""
     inventory = Path(args.inventory) if args.inventory else None
     source = wiring.read_source(Path(args.runbook), inventory=inventory, overrides=args.var)
     plan, warnings = reviewed_plan(source, KINDS)
@@ -38,11 +51,12 @@ def run(args: Namespace) -> ExitCode:
     dies = wiring.survives_logout()
     output.talk(dies or "The run goes on when this terminal closes.")
     if not args.yes and sys.stdin.isatty() and not args.json and not _agreed(output):
-        output.talk("Nothing was started.")
-        return ExitCode.INTERRUPTED
-    made = wiring.create_run(plan, answers=answers, world=args.world)
-    wiring.spawn_engine(made)
-    return _stay(made, args, output)
+        return None
+    with interrupts.kept() as pressed:
+        made = wiring.create_run(plan, answers=answers, world=args.world)
+        if pressed():
+            wiring.discard_run(made)
+    return made
 
 
 def announcement(plan: Plan) -> Iterator[str]:
@@ -62,7 +76,7 @@ def announcement(plan: Plan) -> Iterator[str]:
 
 def resume(args: Namespace) -> ExitCode:
     """`cutover resume RUN`."""
-    output, found = Output(), resolve_run(args.run)
+    output, found = Output(), wiring.find_run(args.run)
     with wiring.open_reader(found) as reader:
         events = reader.events()
     state = wiring.run_state(found)
@@ -73,8 +87,24 @@ def resume(args: Namespace) -> ExitCode:
         output.talk(f"An engine ({state.owner}) drives run {found.id} already; this attaches to it.")
     else:
         output.talk(_what_was_open(found, state))
-        wiring.spawn_engine(found, take_over=args.take_over)
+        return _driven(found, args, output, after=events[-1].seq if events else 0, take_over=args.take_over)
     return _stay(found, args, output, after=events[-1].seq if events else 0)
+
+
+def _driven(
+    found: RunDirectory, args: Namespace, output: Output, *, after: int = 0, take_over: bool = False
+) -> ExitCode:
+    """Give the run an engine, and stay with it. From the moment there is one, Ctrl-C only detaches."""
+    process = None
+    try:
+        seen = wiring.last_seq(found)
+        with interrupts.kept():
+            process = wiring.start_engine(found, take_over=take_over)
+        wiring.await_engine(found, process, seen)
+        return _stay(found, args, output, after=after)
+    except KeyboardInterrupt:
+        output.talk(detached(found.id) if process else "Nothing was started.")
+        return ExitCode.INTERRUPTED
 
 
 def _what_was_open(found: RunDirectory, state: RunState) -> str:
@@ -104,7 +134,7 @@ def _stay(found: RunDirectory, args: Namespace, output: Output, *, after: int = 
 
 def status(args: Namespace) -> ExitCode:
     """`cutover status [RUN]`."""
-    output, found = Output(), resolve_run(args.run)
+    output, found = Output(), wiring.find_run(args.run)
     with wiring.open_reader(found) as reader:
         events = reader.events()
     state = wiring.run_state(found)
@@ -148,7 +178,7 @@ def runs(args: Namespace) -> ExitCode:
 
 
 def _agreed(output: Output) -> bool:
-    output.control("Start it? Type yes: ")
+    output.prompt("Start it? Type yes: ")
     try:
         return sys.stdin.readline().strip().lower() == "yes"
     except UnicodeDecodeError:

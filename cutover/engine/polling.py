@@ -21,7 +21,7 @@ async def read_check(context: Context, check: Check) -> tuple[Reply, Verdict]:
     if reply.outcome == "answered":
         verdict = check.judge(reply)
     else:
-        verdict = unknown(f"{check.title}: {judging.sentence(reply)}")
+        verdict = unknown(f"it is not known whether {check.title}: {judging.sentence(reply)}")
     return reply, Verdict(verdict.finding, visible_line(verdict.because), verdict.observed)
 
 

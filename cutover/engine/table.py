@@ -68,6 +68,7 @@ STEP_MOVES = (
     ("doubt", "checking", "in_doubt"),
     ("doubt", "acting", "in_doubt"),
     ("skip", "pending", "skipped"),
+    ("skip", "acting", "skipped"),  # every host of it was left out meanwhile
     ("skip", "failed", "skipped"),
     ("skip", "in_doubt", "skipped"),
     ("undo", "checking", "undoing"),

@@ -56,7 +56,10 @@ class Walking:
         self._record.move_step(step.name, "act")
         for stage in step.stages:
             await self._walk(step, stage)
-        self._record.move_step(step.name, "finish")
+        if step.acts and all(act.host in self._record.state.excluded for act in step.acts):
+            self._record.move_step(step.name, "skip", "every host of it is left out")
+        else:
+            self._record.move_step(step.name, "finish")
 
     async def _claim_missing(self, acts: Iterable[Act]) -> None:
         """Hosts that could not be reached when this engine started: one more try, now that they are needed."""

@@ -17,7 +17,7 @@ VARIABLE = "CUTOVER_STATE_DIR"
 """Environment variable that names the state directory instead of the platform's own place."""
 
 LAST = "last"
-"""Stands for the run that was started or resumed last."""
+"""Stands for the run that was started or resumed last; what people mean by it is `wiring.find_run`."""
 
 _ID = re.compile(r"[0-9a-f]{6}")
 

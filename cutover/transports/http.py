@@ -49,6 +49,9 @@ class HttpClient:
             if sent:
                 return Reply(outcome="unknown", detail=detail)
             return Reply(outcome="refused", code="unreachable", detail=f"{detail}; nothing was sent")
+        except Exception as problem:  # the libraries below let others through: a port of 99999 is an OverflowError
+            outcome, code = ("unknown", "") if sent else ("refused", "bad-request")
+            return Reply(outcome=outcome, code=code, detail=_said(problem))  # type: ignore[arg-type]
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cutover import __version__
-from cutover.errors import EngineGone, ExitCode
-from cutover.journal.directory import RunDirectory, new_run_id, run_directory
+from cutover.errors import CutoverError, EngineGone, ExitCode
+from cutover.journal.directory import LAST, RunDirectory, list_runs, new_run_id, resolve_run, run_directory
 from cutover.journal.reader import JournalReader
 from cutover.journal.sqlite import SqliteJournal
 from cutover.model.events import Draft, Event, Origin
@@ -79,6 +80,23 @@ def open_reader(run: RunDirectory) -> JournalReader:
     return JournalReader(run.journal, RealClock())
 
 
+def find_run(name: str) -> RunDirectory:
+    """The run that a person means by an id, the beginning of one, or "last". Raises RunNotFound.
+
+    "last" is the latest run that an engine drives now; when there is none, the latest that was not refused.
+    """
+    runs = list_runs() if name == LAST else []
+    under_way = (run for run in runs if run.socket.exists() and engine_answers(run))
+    return next(under_way, None) or next((run for run in runs if not _refused(run)), None) or resolve_run(name)
+
+
+def _refused(run: RunDirectory) -> bool:
+    try:
+        return run_state(run).status == "refused"
+    except CutoverError:
+        return False  # whoever opens it will hear why it cannot be read
+
+
 def run_state(run: RunDirectory) -> RunState:
     """The state of a run, as its journal says."""
     with open_reader(run) as reader:
@@ -107,28 +125,44 @@ def engine_answers(run: RunDirectory) -> bool:
     return asyncio.run(ask())
 
 
+def discard_run(run: RunDirectory) -> None:
+    """Remove a run that no engine has driven in any real world."""
+    shutil.rmtree(run.path)
+
+
 def spawn_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.Popen[bytes]":
-    """Start the engine as a process of its own, and wait until it answers. Raises CutoverError when it does not.
+    """Start the engine, and wait until it answers. Raises CutoverError when it does not."""
+    seen = last_seq(run)
+    process = start_engine(run, take_over=take_over)
+    await_engine(run, process, seen)
+    return process
+
+
+def start_engine(run: RunDirectory, *, take_over: bool = False) -> "subprocess.Popen[bytes]":
+    """Start the engine as a process of its own: from here on the run goes on, whoever waits for it.
 
     It is the leader of a session of its own, so that no terminal's hang-up reaches it; what it says goes to the run's
     engine.log.
     """
     argv = [sys.executable, "-m", "cutover", "engine", run.id]
     argv += ["--take-over"] if take_over else []
-    seen = last_seq(run)
     with run.log.open("ab") as log:
         if log.tell() == 0:
             log.write(b"\n")  # takes a block of the disk: room for the last words when it is full
             log.flush()
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def await_engine(run: RunDirectory, process: "subprocess.Popen[bytes]", seen: int) -> None:
+    """Wait until the engine answers. Raises EngineGone when it does not; `seen`: the last event from before it."""
     deadline = time.monotonic() + ENGINE_START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
             if last_seq(run) > seen:  # it was there, and the run ended at once: its journal says how
-                return process
+                return
             raise EngineGone(_last_words(run))
         if run.socket.exists() and engine_answers(run):
-            return process
+            return
         time.sleep(0.02)
     raise EngineGone(
         f"the engine (pid {process.pid}) did not answer within {ENGINE_START_TIMEOUT:.0f} s; see {run.log}"

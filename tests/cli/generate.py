@@ -18,9 +18,10 @@ COMMANDS = ROOT / "docs" / "commands.md"
 
 _INTRODUCTION = """\
 `RUN` is a run's id as `cutover runs` shows it, the beginning of one, or `last`. Results go to stdout, talk to stderr;
-with `--json` every line of stdout is one JSON object (of `plan` and `schema`, all of it). `NO_COLOR`, `TERM=dumb` and a
-stdout that is no terminal give plain lines. Runs are kept in the state directory: `$CUTOVER_STATE_DIR`, else the
-platform's own place. How commands end: [exit-codes.md](exit-codes.md).
+with `--json` every line of stdout is one JSON object (of `plan` and `schema`, all of it). `TERM=dumb` and a stdout
+that is no terminal give plain lines; `NO_COLOR` takes the colours only, and a terminal's last line goes on changing;
+the locale C gives marks in ASCII. Runs are kept in the state directory: `$CUTOVER_STATE_DIR`, else the platform's own
+place. How commands end: [exit-codes.md](exit-codes.md).
 
 Answers can be given ahead: `--answers FILE` is a YAML mapping from a step that asks, or from a point of no return
 (`soft`, `hard`), to the word of the answer. Any other question can be named as the engine names it, without its number:

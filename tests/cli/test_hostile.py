@@ -116,6 +116,35 @@ def test_colours_only_where_they_are_wanted(
     assert "\x1b" not in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("environ", "plain"),
+    [
+        ({}, False),
+        ({"LANG": "de_DE.UTF-8"}, False),
+        ({"LANG": "C.UTF-8"}, False),
+        ({"LANG": "C"}, True),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True),  # set by Python itself
+        ({"LANG": "C", "LC_CTYPE": "de_DE.UTF-8"}, False),
+        ({"LANG": "de_DE.UTF-8", "LC_CTYPE": "POSIX"}, True),
+        ({"LANG": "de_DE.UTF-8", "LC_ALL": "C"}, True),
+        ({"LANG": "C", "LC_ALL": "C.UTF-8"}, False),
+    ],
+)
+def test_marks_are_ascii_in_the_locale_c(
+    environ: dict[str, str], plain: bool, captured: Callable[..., Captured]
+) -> None:
+    output, out, _ = captured(environ=environ)
+    output.marked("", "✓", "done")
+    assert out.getvalue() == ("+ done\n" if plain else "✓ done\n")
+
+
+@pytest.mark.parametrize(("terminal", "term"), [(True, "xterm"), (True, "dumb"), (False, "xterm")])
+def test_a_prompt_is_always_shown(terminal: bool, term: str) -> None:
+    out, err = Stream(terminal=terminal), Stream(terminal=True)
+    Output(out, err, {"TERM": term}).prompt("Start it? ")
+    assert (out if terminal else err).getvalue() == "Start it? "
+
+
 @pytest.fixture
 def hostile_run(tmp_path: Path) -> dict[str, str]:
     """A state directory with one run whose journal is full of hostile text."""

@@ -128,3 +128,9 @@ def test_completion_is_printed(shell: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_the_page_of_commands_is_up_to_date() -> None:
     assert COMMANDS.read_text() == commands_page(), "run: python -m tests.cli.generate"
+
+
+def test_run_says_that_it_does_not_ask_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["run", "--help"])
+    assert "without a terminal on stdin, or with --json, it starts at once" in capsys.readouterr().out

@@ -93,6 +93,8 @@ def test_without_a_terminal_it_ends_with_3_and_waits_on(desk: Desk) -> None:
     attached = desk.cutover("attach", run, code=4)
     assert "rolled back" in attached.stdout
     assert json.loads(desk.cutover("status", run, "--json").stdout)["exit_code"] == 4
+    commanded = desk.cutover("ctl", run, "hold", code=1)
+    assert commanded.stderr == f"Run {run} is rolled back; there is nothing to command.\n"
     assert desk.cutover("runs", "--ids").stdout == f"{run}\n"
 
 
@@ -170,3 +172,45 @@ def test_a_second_run_is_refused_with_the_owner(desk: Desk) -> None:
     refused = desk.cutover(*desk.run("--wait"), code=1)
     assert "refused, and nothing was done: " in refused.stdout
     assert "claimed by" in refused.stdout
+
+
+def test_last_is_the_run_under_way_and_never_a_refused_one(desk: Desk) -> None:
+    run = desk.cutover(*desk.run("--detach")).stdout.strip()
+    desk.cutover(*desk.run("--wait"), code=1)
+    assert f"{run}: hold is accepted" in desk.cutover("ctl", "last", "hold").stdout
+    os.kill(desk.engine(run), signal.SIGKILL)
+    assert json.loads(desk.cutover("status", "--json").stdout)["run"] == run
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("create_run", "Nothing was started."),
+        ("last_seq", "Nothing was started."),
+        ("start_engine", "Detached; the run goes on. `cutover attach "),
+        ("await_engine", "Detached; the run goes on. `cutover attach "),
+    ],
+)
+def test_ctrl_c_while_it_starts_says_whether_it_did(desk: Desk, step: str, said: str) -> None:
+    """Pressed in the middle of each thing that is done between the yes and the first line."""
+    script = (
+        "import os, signal, sys; from cutover import wiring; from cutover.__main__ import main\n"
+        f"real = wiring.{step}\n"
+        "def pressed(*a, **k):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(*a, **k)\n"
+        f"wiring.{step} = pressed\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", script, *desk.run("--yes")]
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=desk.environ, timeout=60)
+    assert done.returncode == 130
+    assert said in done.stderr.splitlines()[-1]
+    runs = desk.cutover("runs", "--ids").stdout.split()
+    assert len(runs) == (step != "create_run")
+    if "Detached" in said:
+        assert runs[0] in done.stderr
+        for _ in range(100):
+            if json.loads(desk.cutover("status", "--json").stdout)["engine"]:
+                return
+        pytest.fail("no engine came up")

@@ -329,3 +329,12 @@ def test_the_way_back_names_what_it_takes_back() -> None:
     assert Trial(first_move(), operator=look).start().status == "done"
     back = next(choice for choice in seen[0]["choices"] if choice["word"] == "back")
     assert back["takes"] == "takes back stop-old"
+
+
+def test_a_step_whose_only_host_is_left_out_is_skipped_not_done() -> None:
+    run = trial(command("one"), operator=silent, patience=300)
+    run.with_faults(FailCommand(At(argv="touch*", times=1_000), exit=1))
+    run.commands = [at(50, "exclude", host="alice", reason="broken"), at(60, "retry", step="one")]
+    state = run.start()
+    assert state.steps["one"].status == "skipped"
+    assert state.why == "every step is done, but: one skipped, alice left out"
