@@ -18,7 +18,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m tests.lab", description="Real hosts on one machine, for tests.")
     verbs = top.add_subparsers(dest="verb", required=True)
     for verb, text in (("up", "boot hosts (all, if none is named)"), ("reset", "put hosts back to a fresh state")):
-        verbs.add_parser(verb, help=text).add_argument("hosts", nargs="*", metavar="HOST")
+        command = verbs.add_parser(verb, help=text)
+        command.add_argument("hosts", nargs="*", metavar="HOST")
+        if verb == "up":
+            command.add_argument("--services", action=argparse.BooleanOptionalAction, help="run the story's services")
     verbs.add_parser("down", help="take the whole lab down; nothing stays")
     verbs.add_parser("status", help="what is up").add_argument("--json", action="store_true")
     run = verbs.add_parser("exec", help="run a command on a host: exec HOST -- COMMAND ...")
@@ -76,7 +79,7 @@ def act(lab: Lab, arguments: argparse.Namespace) -> int:
             show(lab, arguments.json)
             return 0
         case "up":
-            lab.up(*arguments.hosts)
+            lab.up(*arguments.hosts, services=arguments.services)
         case "reset":
             lab.reset(*arguments.hosts)
         case "down":

@@ -23,7 +23,7 @@ from tests.lab.topology import DOMAIN, HOSTS, SERVING_SITE, Host
 HIDDEN = (
     "etc/systemd/system", "etc/systemd/user", "etc/init.d", "etc/sudoers.d", "etc/ssh/sshd_config.d",
     "etc/ssh/ssh_config.d", "etc/cron.d", "home", "root", "mnt", "media", "srv", "opt", "var/tmp",
-    "var/log/journal", "var/lib/cutover",
+    "var/log/journal", "var/lib/cutover", "etc/postgresql", "var/lib/postgresql",
 )  # fmt: skip
 SYSTEM = {"bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var"}
 
@@ -85,12 +85,12 @@ def base_layer() -> Path:
 
 
 @contextmanager
-def merged(layer: Path) -> Iterator[Path]:
-    """`layer` over the machine's `/`, writable, for as long as the block lasts."""
+def merged(layer: Path, *below: Path) -> Iterator[Path]:
+    """`layer` over those `below` and the machine's `/`, writable, for as long as the block lasts."""
     work, root = layer.parent / "work", layer.parent / "root"
     work.mkdir()
     root.mkdir()
-    options = f"lowerdir=/,upperdir={layer},workdir={work}"
+    options = f"lowerdir={':'.join(map(str, (*below, '/')))},upperdir={layer},workdir={work}"
     subprocess.run(["mount", "-t", "overlay", "-o", options, "lab-base", str(root)], check=True)
     try:
         subprocess.run(["mount", "--bind", "/dev", str(root / "dev")], check=True)

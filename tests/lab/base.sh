@@ -8,6 +8,7 @@ key=$(cat)
 groupadd --gid 2000 cutover
 useradd --uid 2001 --groups cutover --create-home --shell /bin/bash --password '*' deploy
 useradd --uid 2002 --create-home --shell /bin/bash --password '*' nosudo
+useradd --uid 2003 --user-group --home-dir /srv/app --no-create-home --shell /usr/sbin/nologin --password '*' mastodon
 echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/lab
 chmod 440 /etc/sudoers.d/lab
 for user in root deploy nosudo; do

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.lab import base
+from tests.lab import base, stack
 from tests.lab.place import FILES, LabError, cgroup_dir, host_dir, is_mounted, netns_file, run_dir, seed_dir
 from tests.lab.topology import HOSTS
 
@@ -26,12 +26,13 @@ def power_on(name: str) -> None:
     disk.mkdir(parents=True, exist_ok=True)
     if not is_mounted(disk):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE},mode=755", "lab-disk", str(disk)], check=True)
+        stack.furnish(name, disk / "upper")
     guest = guest_cgroup(name)
     guest.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": PATH,
         "LAB_NAME": name,
-        "LAB_LAYERS": f"{seed_dir(name)}:{base.base_layer()}:/",
+        "LAB_LAYERS": ":".join(map(str, (*stack.layers(name), seed_dir(name), base.base_layer(), "/"))),
         "LAB_DISK": str(disk),
         "LAB_BINDS": "\n".join(map(str, base.binds(HOSTS[name]))),
     }

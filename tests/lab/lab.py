@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.lab import base, network, place, topology
+from tests.lab import base, network, place, stack, story, topology
 from tests.lab import host as machinery
 from tests.lab.client import LabHost
 from tests.lab.place import LabError, cgroup_dir, host_dir, netns_file, run_dir, seed_dir
@@ -36,18 +36,25 @@ class Lab:
 
     # --- up and down ---------------------------------------------------------------------------------------------
 
-    def up(self, *names: str) -> None:
-        """Boot the named hosts, or all; those that are up stay as they are."""
+    def up(self, *names: str, services: bool | None = None) -> None:
+        """Boot the named hosts, or all; those that are up stay as they are.
+
+        `services` says whether the story's services run on the hosts; a lab in which that changes is reset.
+        """
         wanted = [LabHost(name).name for name in names] or list(topology.HOSTS)
         if reason := why_not():
             raise LabError(reason)
         with self.locked():
             if self._made():
+                if services not in (None, stack.switched_on()):
+                    stack.switch(bool(services))
+                    self.reset()
                 self._add(name for name in wanted if self.host(name).state() == "off")
                 return
             self._destroy()  # what an `up` that was killed may have left
             try:
                 self._make()
+                stack.switch(bool(services))
                 self._power_on(wanted)
             except BaseException:
                 self._destroy()
@@ -72,17 +79,23 @@ class Lab:
         return self._made()
 
     def reset(self, *names: str) -> None:
-        """Put the named hosts, or all that are booted and the network, back to how they came up."""
+        """Put the named hosts, or all that are booted and the network, back to how they came up.
+
+        (Databases that follow one another are reset together: half of a history would not be one.)
+        """
         with self.locked():
             resetting = [LabHost(name).name for name in names] or self.booted()
+            if stack.switched_on() and any(self.host(name).role == "db" for name in resetting):
+                databases = {host.name for host in self.hosts(role="db")} & set(self.booted())
+                resetting = [*resetting, *databases.difference(resetting)]
             for name in resetting:
                 machinery.power_off(name)
                 machinery.wipe(name)
             if not names:
                 network.ask(do="reset")
-            self._power_on(resetting)
             for name in resetting:
                 network.ask(do="silence", host=name, on=False)
+            self._power_on(resetting)
 
     def booted(self) -> list[str]:
         """The hosts that have been switched on, whatever state they are in now."""
@@ -108,7 +121,7 @@ class Lab:
         subprocess.run([str(place.FILES / "packages.sh")], check=True)
         run = run_dir()
         run.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=256m", "cutover-lab", str(run)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=512m", "cutover-lab", str(run)], check=True)
         subprocess.run(["mount", "--make-private", str(run)], check=True)
         for part in ("hosts", "net", "log", "base/upper"):
             (run / part).mkdir(parents=True)
@@ -136,6 +149,8 @@ class Lab:
         for name in starting:
             machinery.power_on(name)
         machinery.wait_ready(starting)
+        if starting and stack.switched_on():
+            story.wait_serving(self.booted())
 
     def _destroy(self) -> None:
         """Leave nothing: processes first, then mounts, then directories."""

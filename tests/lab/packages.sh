@@ -6,7 +6,8 @@
 set -eu
 
 packages='systemd systemd-sysv libpam-systemd dbus openssh-server openssh-client sudo iproute2 util-linux
-  passwd procps python3 strace tmux'
+  passwd procps python3 strace tmux
+  postgresql-15 redis-server redis-tools nginx pgbouncer puma ruby-sidekiq ruby-pg ruby-redis'
 
 # Two at once would each take the other's policy file for the one to put back.
 exec 9<"$0"
