@@ -14,7 +14,7 @@ SUMMARY = (
 FINE_PRINT = """\
 A RUN is an id as `cutover runs` shows it, the beginning of one, or `last`.
 Exit codes: 0 as hoped, 1 failed, 2 usage or invalid runbook, 3 waits for a person, 4 rolled back, 5 stuck,
-6 in doubt, 7 violation found, 8 over budget, 70 bug, 130 interrupted (the run goes on)."""
+6 in doubt, 7 violation found, 8 over budget, 70 bug, 130 interrupted (a run that was started goes on)."""
 
 GROUPS = (
     ("Before", ("init", "check", "schema", "pin", "plan", "preflight")),
