@@ -25,12 +25,15 @@ class Client:
     @classmethod
     async def connect(cls, path: Path) -> "Client":
         """Connect to the engine at that socket. Raises EngineGone where none answers."""
+        writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 with short_address(path) as address:
                     reader, writer = await asyncio.open_unix_connection(address, limit=MAX_LINE)
                 hello = unpack(await reader.readline())
         except (OSError, TimeoutError, ValueError):
+            if writer is not None:
+                writer.close()
             raise EngineGone("no engine answers for this run: `cutover resume` starts one") from None
         if hello.get("protocol") != PROTOCOL:
             raise EngineGone(f"the engine speaks protocol {hello.get('protocol')}, this client {PROTOCOL}")

@@ -254,6 +254,9 @@ class _Attached:
         )
         under_way = ", ".join(name for name, step in state.steps.items() if step.status in ("acting", "undoing"))
         was = f"; {under_way} {'were' if ', ' in under_way else 'was'} under way" if under_way else ""
+        if state.engine_up and (silent := wiring.silent_engine(self._run)):
+            self._talk(f"Run {run} is {words(state.status)}, and {silent}.")
+            return ExitCode.STUCK
         self._talk(
             f"Run {run} is {words(state.status)} and {fenced}{was}. Nothing acts on the hosts now, except what was "
             f"begun there and ends by itself.\n`cutover resume {run}` starts a new engine, which first looks at what "

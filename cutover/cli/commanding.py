@@ -5,6 +5,7 @@ from typing import Any
 from cutover import wiring
 from cutover.client import Client
 from cutover.engine.commands import VERBS
+from cutover.errors import EngineGone
 from cutover.journal.directory import RunDirectory
 from cutover.model.run_state import RunState
 from cutover.model.text import visible_line
@@ -25,7 +26,12 @@ async def send(run: RunDirectory, command: Command, state: RunState) -> str | No
     Raises EngineGone when nobody answers.
     """
     verb, args = command
-    client = await Client.connect(run.socket)
+    try:
+        client = await Client.connect(run.socket)
+    except EngineGone:
+        if silent := wiring.silent_engine(run):
+            raise EngineGone(f"nobody answers: {silent}") from None
+        raise
     try:
         answer = await client.command(
             wiring.new_command_id(), verb, args, wiring.operator(), expect_seq=state.seq, plan=state.plan

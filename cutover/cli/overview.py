@@ -28,9 +28,11 @@ def words(status: str) -> str:
     return _WORDS.get(status, status.replace("_", " "))
 
 
-def overview(state: RunState, *, now: datetime, alive: bool, budget: float | None = None) -> list[Line]:
+def overview(
+    state: RunState, *, now: datetime, alive: bool, budget: float | None = None, silent: str | None = None
+) -> list[Line]:
     """The run, its window and its steps; questions are shown whole elsewhere."""
-    lines = [_head(state, now, alive)]
+    lines = [_head(state, now, alive, silent)]
     if state.why and state.status in ("held", "back_held", "refused", "going_back"):
         lines.append(("·", f"because: {visible_line(state.why)}"))
     window = window_words(state, now, budget)
@@ -49,7 +51,7 @@ def overview(state: RunState, *, now: datetime, alive: bool, budget: float | Non
     return lines
 
 
-def _head(state: RunState, now: datetime, alive: bool) -> Line:
+def _head(state: RunState, now: datetime, alive: bool, silent: str | None) -> Line:
     began = datetime.fromisoformat(state.created)
     title = visible_line(state.title)
     if state.ended:
@@ -58,7 +60,7 @@ def _head(state: RunState, now: datetime, alive: bool) -> Line:
     else:
         age = show_duration(int(max(0.0, (now - began).total_seconds())))
         when = f"{words(state.status)}, begun {_moment(state.created)}, {age} ago"
-        when += "" if alive else f"; NO ENGINE DRIVES IT: cutover resume {state.run}"
+        when += "" if alive else f"; {silent or f'NO ENGINE DRIVES IT: cutover resume {state.run}'}"
     mark = _RUN_MARKS.get(state.status, "▶") if alive or state.ended else "✗"
     return mark, f"{state.run} “{title}” (plan {state.plan[:6]}): {when}"
 

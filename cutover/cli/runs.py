@@ -144,7 +144,8 @@ def status(args: Namespace) -> ExitCode:
     else:
         now = RealClock().utc()
         budget = events[0].body.get("budget") if events else None
-        for mark, text in overview(state, now=now, alive=alive, budget=budget):
+        silent = None if alive else wiring.silent_engine(found)
+        for mark, text in overview(state, now=now, alive=alive, budget=budget, silent=silent):
             output.marked("", mark, text)
         for question in state.questions.values():
             output.marked("", "◆", question_text(found.id, question, now=now))

@@ -18,6 +18,7 @@ from pathlib import Path
 from cutover import __version__
 from cutover.errors import CutoverError, EngineGone, ExitCode
 from cutover.journal.directory import LAST, RunDirectory, list_runs, new_run_id, resolve_run, run_directory
+from cutover.journal.lock import holder
 from cutover.journal.reader import JournalReader
 from cutover.journal.sqlite import SqliteJournal
 from cutover.model.events import Draft, Event, Origin
@@ -108,6 +109,18 @@ def last_seq(run: RunDirectory) -> int:
     with open_reader(run) as reader:
         events: list[Event] = reader.events()
     return events[-1].seq if events else 0
+
+
+def silent_engine(run: RunDirectory) -> str | None:
+    """Why an engine that does not answer is not known to be dead: a process still holds the run. None otherwise."""
+    pid = holder(run.lock)
+    if pid is None:
+        return None
+    return (
+        f"its engine (process {pid}) is there and does not answer: it is stopped or stuck, and may act again at any "
+        f"moment. `kill -CONT {pid}` wakes it; `kill -9 {pid}` ends it, and then `cutover resume {run.id}` looks at "
+        "what became of it"
+    )
 
 
 def engine_answers(run: RunDirectory) -> bool:
