@@ -259,7 +259,7 @@ def test_the_number_of_problems_is_bounded() -> None:
     found = problems("title: x\n" + "".join(f"titl{i}: 1\n" for i in range(20_000)))
     assert len(found) == MAX_DIAGNOSTICS
     assert found[-1].message == f"{20_000 - MAX_DIAGNOSTICS + 1} more problems are not shown."
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_did_you_mean() -> None:

@@ -104,7 +104,7 @@ def test_silence_and_a_cut_connection_after_sending_are_unknown() -> None:
 
     reply, _ = ask(silent, method="POST", timeout=0.5)
     assert (reply.outcome, reply.detail) == ("unknown", "no answer within 0.5 s")
-    assert 0.4 < reply.seconds < 1.0
+    assert 0.4 < reply.seconds < 5.0
     reply, _ = ask(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), method="POST")
     assert reply.outcome == "unknown"
     reply, _ = ask(answering(b""), method="POST")
